@@ -57,12 +57,15 @@ enum Command {
         #[command(flatten)]
         fleet: Fleet,
         /// Everything but the tables, in all regions
-        #[arg(long, conflicts_with = "region", required_unless_present = "region")]
+        #[arg(long, conflicts_with = "region", required_unless_present_any = ["region", "failed"])]
         all: bool,
+        /// Stacks whose creation failed, with the tables and the key that they left; nothing that ever worked
+        #[arg(long, conflicts_with_all = ["region", "all", "with_data"])]
+        failed: bool,
         /// The tables, too, with all domains and certificates
         #[arg(long, conflicts_with = "region")]
         with_data: bool,
-        /// The stage's name once more: the static addresses will be lost
+        /// The stage's name once more: static addresses, or tables with their data, will be lost
         #[arg(long, value_name = "STAGE")]
         confirm: Option<String>,
         /// Print the steps, change nothing
@@ -190,9 +193,12 @@ impl Command {
             Self::Plan { fleet, offline: false } => fleet.roll_out(Purpose::Deploy, true).await,
             Self::Deploy(Rollout { fleet, dry_run }) => fleet.roll_out(Purpose::Deploy, dry_run).await,
             Self::Update(Rollout { fleet, dry_run }) => fleet.roll_out(Purpose::Update, dry_run).await,
-            Self::Remove { fleet, all, with_data, confirm: confirmed, dry_run } => {
-                let all = all.then_some(Removal::All { with_data, confirmed });
-                let removal = |regions| all.unwrap_or(Removal::Regions(regions));
+            Self::Remove { fleet, all, failed, with_data, confirm: confirmed, dry_run } => {
+                let removal = |regions| match (all, failed) {
+                    (true, _) => Removal::All { with_data, confirmed },
+                    (false, true) => Removal::Failed { confirmed },
+                    (false, false) => Removal::Regions(regions),
+                };
                 fleet.remove(removal, dry_run).await
             }
             Self::Status { fleet, json } => fleet.status(json).await,

@@ -45,6 +45,8 @@ pub(crate) struct FoundStack {
     pub(crate) outputs: BTreeMap<String, String>,
     pub(crate) template: String,
     pub(crate) is_protected: bool,
+    /// What it made although its creation failed, by the template's names: asked of the stack `domains` alone, which retains it.
+    pub(crate) made: BTreeMap<String, String>,
 }
 
 /// A region.

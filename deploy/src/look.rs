@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use crate::{
     aws::{Aws, Fault},
     found::{Found, FoundPackage, FoundRegion, FoundStack},
-    stack::{Kind, StackKey},
+    stack::{Condition, Kind, StackKey},
     wanted::{Region, RegionWanted, Stage, Wanted},
 };
 
@@ -90,8 +90,11 @@ async fn stacks(
 async fn stack(aws: &Aws, stage: &Stage, key: &StackKey) -> Result<Option<FoundStack>, Fault> {
     let name = key.name(stage);
     let Some(mut stack) = aws.stack(&key.region, &name).await? else { return Ok(None) };
-    if stack.condition() == crate::stack::Condition::Ready {
+    if stack.condition() == Condition::Ready {
         stack.template = aws.template(&key.region, &name).await?;
+    }
+    if stack.condition() == Condition::Undone && key.kind == Kind::Domains {
+        stack.made = aws.made(&key.region, &stack.id).await?;
     }
     Ok(Some(stack))
 }

@@ -125,6 +125,12 @@ impl Aws {
         Ok(read_ended(result(&answer, "DescribeStackEventsResult").list("StackEvents"), token))
     }
 
+    /// What a stack whose creation failed has made and not undone, as its template names it.
+    pub(crate) async fn made(&self, region: &Region, stack: &str) -> Result<BTreeMap<String, String>, Fault> {
+        let answer = self.stacks_call(region, "DescribeStackEvents", &[("StackName", stack)]).await?;
+        Ok(read_made(result(&answer, "DescribeStackEventsResult").list("StackEvents")))
+    }
+
     pub(crate) async fn protect(&self, region: &Region, name: &str, protect: bool) -> Result<(), Fault> {
         let enable = if protect { "true" } else { "false" };
         let fields = [("StackName", name), ("EnableTerminationProtection", enable)];
@@ -163,6 +169,7 @@ fn read_stack(stack: &Tree) -> FoundStack {
         outputs: pairs("Outputs", "OutputKey", "OutputValue"),
         template: String::new(),
         is_protected: stack.text("EnableTerminationProtection") == "true",
+        made: BTreeMap::new(),
     }
 }
 
@@ -196,6 +203,24 @@ fn read_ended(events: &[Tree], token: &str) -> Option<Ended> {
         .collect();
     failures.reverse();
     Some(Ended { status, failures })
+}
+
+/// Of events, newest first. What was there before the stack is not its own, though it has the same name and is `DELETE_SKIPPED`, too: its
+/// creation was never initiated. One that was cancelled while it went on, was.
+fn read_made(events: &[Tree]) -> BTreeMap<String, String> {
+    let mut made = BTreeMap::new();
+    for event in events.iter().rev() {
+        let (name, id) = (event.text("LogicalResourceId"), event.text("PhysicalResourceId"));
+        match (event.text("ResourceStatus"), event.text("ResourceStatusReason")) {
+            ("CREATE_COMPLETE", _) | ("CREATE_IN_PROGRESS", "Resource creation Initiated") if !id.is_empty() => {
+                made.insert(name.to_owned(), id.to_owned());
+            }
+            ("DELETE_COMPLETE", _) => drop(made.remove(name)),
+            (_, reason) if reason.contains("already exists") => drop(made.remove(name)),
+            _ => {}
+        }
+    }
+    made
 }
 
 #[cfg(test)]
@@ -243,6 +268,35 @@ mod tests {
         let names: Vec<_> = failures.iter().map(|one| (one.name.as_str(), one.reason.as_str())).collect();
         assert_eq!(names, [("Group", "first"), ("Other", "second")]);
         assert_eq!(ended(&events, "one").unwrap().status, "UPDATE_COMPLETE");
+    }
+
+    #[test]
+    fn a_creation_that_failed_has_made_what_it_initiated_and_did_not_delete() {
+        let begun = ("CREATE_IN_PROGRESS", "");
+        let initiated = ("CREATE_IN_PROGRESS", "Resource creation Initiated");
+        let cancelled = ("CREATE_FAILED", "Resource creation cancelled");
+        let skipped = ("DELETE_SKIPPED", "");
+        for (events, is_made) in [
+            (vec![begun, initiated, ("CREATE_COMPLETE", ""), skipped], true),
+            (vec![begun, initiated, cancelled, skipped], true),
+            (vec![begun, initiated, ("CREATE_COMPLETE", ""), ("DELETE_IN_PROGRESS", ""), ("DELETE_COMPLETE", "")], false),
+            (vec![begun, cancelled], false),
+            // A table of somebody else's.
+            (vec![begun, ("CREATE_FAILED", "Resource of type 'AWS::DynamoDB::Table' already exists."), skipped], false),
+            (vec![begun, initiated, ("CREATE_FAILED", "t already exists"), skipped], false),
+        ] {
+            let member = |(status, reason): &(&str, &str)| {
+                let id = if *reason == "" && *status == "CREATE_IN_PROGRESS" { "" } else { "t" };
+                format!(
+                    "<member><PhysicalResourceId>{id}</PhysicalResourceId><LogicalResourceId>Table</LogicalResourceId>\
+                     <ResourceStatus>{status}</ResourceStatus><ResourceStatusReason>{reason}</ResourceStatusReason></member>"
+                )
+            };
+            let newest_first: String = events.iter().rev().map(member).collect();
+            let tree = Tree::parse(format!("<R><E>{newest_first}</E></R>").as_bytes()).unwrap();
+            let made = read_made(tree.list("E"));
+            assert_eq!(made.get("Table").map(String::as_str), is_made.then_some("t"), "{events:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! What forbids a plan: each a variant, with field, value and remedy.
 
-use super::{Purpose, Removal, rollout::functions_are_replaced};
+use super::{
+    Purpose, Removal,
+    removal::{is_failed, own_tables},
+    rollout::functions_are_replaced,
+};
 use crate::{
     found::{Found, FoundRegion},
     stack::{Condition, Kind, StackKey},
@@ -53,8 +57,7 @@ pub(crate) enum Refusal {
     #[error("{key}: it is `{status}`: something is under way; wait for its end, then try again")]
     Busy { key: StackKey, status: String },
     #[error(
-        "{key}: it is `{status}`: its creation failed, and its events say why; `{}` deletes it, and nothing else",
-        by_hand("delete-stack", key, stage)
+        "{key}: it is `{status}`: its creation failed, and its events say why; `gatehouse-deploy remove --failed --stage {stage}` deletes it with what it left, and nothing that ever worked"
     )]
     Undone { key: StackKey, status: String, stage: Stage },
     #[error(
@@ -74,6 +77,13 @@ pub(crate) enum Refusal {
         "--confirm: the accelerator's static addresses would be lost for ever; say so by `--confirm {stage}`"
     )]
     Unconfirmed { stage: String },
+    #[error(
+        "--confirm: {} would be deleted with all their data, which a creation that failed has left; say so by `--confirm {stage}`",
+        tables.join(" ")
+    )]
+    UnconfirmedTables { tables: Vec<String>, stage: String },
+    #[error("--failed: of no stack of this stage has the creation failed; `--region` and `--all` remove others")]
+    NothingFailed,
     #[error("--region: `{0}` has neither a fleet nor a bucket of this stage")]
     NothingToRemove(Region),
 }
@@ -130,6 +140,17 @@ pub(super) fn of_removal(wanted: &Wanted, found: &Found, removal: &Removal) -> V
             };
             let bare = regions.iter().filter(|region| !has(region));
             refused.extend(bare.cloned().map(Refusal::NothingToRemove));
+        }
+        Removal::Failed { confirmed } => {
+            let stage = wanted.stage.to_string();
+            let mut failed = found.stacks.keys().filter(|key| is_failed(found, key)).peekable();
+            if failed.peek().is_none() {
+                refused.push(Refusal::NothingFailed);
+            }
+            let tables: Vec<_> = failed.flat_map(|key| own_tables(found, key)).collect();
+            if !tables.is_empty() && confirmed.as_ref() != Some(&stage) {
+                refused.push(Refusal::UnconfirmedTables { tables, stage });
+            }
         }
         Removal::All { confirmed, .. } => {
             let stage = wanted.stage.to_string();

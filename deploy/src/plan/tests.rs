@@ -76,6 +76,7 @@ fn carry_out(found: &mut Found, step: Step) {
                 outputs: outputs.iter().map(|name| ((*name).to_owned(), format!("the {name}"))).collect(),
                 template: change.key.kind.template().trim_end().to_owned(),
                 is_protected: false,
+                made: BTreeMap::new(),
             };
             found.stacks.insert(change.key, stack);
         }
@@ -390,7 +391,7 @@ fn a_refusal_comes_before_any_change() {
         (|_, found| state(found, "UPDATE_IN_PROGRESS"), "it is `UPDATE_IN_PROGRESS`: something is under way"),
         (
             |_, found| state(found, "ROLLBACK_COMPLETE"),
-            "`aws cloudformation delete-stack --stack-name gatehouse-prd-domains --region eu-central-1` deletes it",
+            "`gatehouse-deploy remove --failed --stage prd` deletes it with what it left",
         ),
         (
             |_, found| state(found, "UPDATE_ROLLBACK_FAILED"),
@@ -474,6 +475,43 @@ fn tables_that_were_there_before_stay() {
     let said = sentences(&remove(&wanted, &found, &all(true)).unwrap()).concat().join("\n");
     assert!(!said.contains("CertificatesTable") && !said.contains("the key"), "{said}");
     assert!(said.contains("DomainsTable") && said.contains("StateTable"), "{said}");
+}
+
+#[test]
+fn what_a_failed_creation_left_goes_with_it_and_nothing_that_works() {
+    let wanted = wanted(&[HOME, AWAY]);
+    let mut found = with_status(after(&wanted), Kind::Domains, "ROLLBACK_COMPLETE");
+    let domains = found.stacks.get_mut(&key(Kind::Domains, HOME)).unwrap();
+    domains.outputs.clear();
+    let made = [("CertificatesTable", "gatehouse-prd-certificates"), ("Key", "1234abcd")];
+    domains.made = made.map(|(name, id)| (name.to_owned(), id.to_owned())).into();
+    let failed = |confirmed: Option<&str>| {
+        remove(&wanted, &found, &Removal::Failed { confirmed: confirmed.map(str::to_owned) })
+    };
+    let refused = failed(None).unwrap_err();
+    let tables = vec!["gatehouse-prd-certificates".to_owned()];
+    assert_eq!(refused, [Refusal::UnconfirmedTables { tables, stage: "prd".to_owned() }]);
+    let expected = [
+        "eu-central-1: take the deletion protection from the table gatehouse-prd-certificates and delete it",
+        "eu-central-1: schedule the key 1234abcd for deletion in 30 days: backups cannot be read without it",
+        "eu-central-1: delete gatehouse-prd-domains and wait until it is gone",
+    ];
+    assert_eq!(sentences(&failed(Some("prd")).unwrap()).concat(), expected);
+    // The whole stage's removal knows them, too.
+    assert!(sentences(&remove(&wanted, &found, &all(true)).unwrap()).concat().ends_with(&expected.map(str::to_owned)));
+}
+
+#[test]
+fn each_stack_that_failed_goes_without_the_stages_name_where_no_table_goes() {
+    let wanted = wanted(&[HOME]);
+    for kind in [Kind::Artifacts, Kind::Edge, Kind::Fleet] {
+        let found = with_status(after(&wanted), kind, "ROLLBACK_FAILED");
+        let plan = remove(&wanted, &found, &Removal::Failed { confirmed: None }).unwrap();
+        let last = sentences(&plan).concat().pop().unwrap();
+        assert_eq!(last, format!("eu-central-1: delete gatehouse-prd-{} and wait until it is gone", kind.name()));
+    }
+    let refused = remove(&wanted, &after(&wanted), &Removal::Failed { confirmed: None }).unwrap_err();
+    assert_eq!(refused, [Refusal::NothingFailed]);
 }
 
 #[test]

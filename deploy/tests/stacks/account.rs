@@ -59,12 +59,17 @@ impl Account {
 
     /// Writes the description of a fleet in these regions.
     pub(crate) fn describe(&self, version: &str, regions: &[&str]) {
+        self.describe_with(version, regions, "");
+    }
+
+    /// The same with further tables of the file.
+    pub(crate) fn describe_with(&self, version: &str, regions: &[&str], more: &str) {
         let tables: Vec<_> = regions.iter().map(|region| format!("[regions.{region}]\n")).collect();
         let tables = tables.concat();
         let text = format!(
             "home_region = \"eu-central-1\"\nimage_version = \"{version}\"\nsettings = \"settings.toml\"\n\
              function = \"function-0123456789abcdef.zip\"\ninstance_count = 1\n\
-             [domain_functions]\npackage = \"domain-functions-0123456789abcdef.zip\"\nverifier = \"public\"\nchecker = true\n{tables}"
+             [domain_functions]\npackage = \"domain-functions-0123456789abcdef.zip\"\nverifier = \"public\"\nchecker = true\n{more}{tables}"
         );
         self.write("fleet-tst.toml", &text);
     }

@@ -2,7 +2,8 @@
 
 Started as `aws.py CALLS`: prints its URL once it listens, and writes each call to the file CALLS, one JSON object a line.
 What is added answers as the API references say: change sets whose stacks have outputs, stacks that take a while, termination
-protection, a creation that is undone and an update that turns back (for the image named `bad`), buckets that are not deleted while
+protection, a creation that is undone and an update that turns back (for the image named `bad`), tables that are retained although their
+stack's creation was undone (for the key named `broken`), buckets that are not deleted while
 anything is in them, accelerators, alarms, quotas, a busy service. Endpoints are the instances in service, as the fleet's function would have them.
 """
 
@@ -227,13 +228,36 @@ def is_bad(change_set):
     return image is not None and image == BAD[region]
 
 
+def is_broken(change_set):
+    """Tables are to be encrypted by a key that is none."""
+    return change_set.parameters.get("ExistingKey", "").endswith("/broken")
+
+
+def breaks(stack):
+    """One table was made meanwhile, and is retained."""
+    dynamodb = boto3.client("dynamodb", endpoint_url=URL, region_name=stack.region_name, **KEYS)
+    table = f"gatehouse-{stack.parameters['Stage']}-certificates"
+    dynamodb.create_table(
+        TableName=table, DeletionProtectionEnabled=True, BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "PrimaryKey", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "PrimaryKey", "KeyType": "HASH"}],
+    )
+    event(stack, "CertificatesTable", "AWS::DynamoDB::Table", "CREATE_IN_PROGRESS", "Resource creation Initiated")
+    stack.events[-1].physical_resource_id = table
+    event(stack, "StateTable", "AWS::DynamoDB::Table", "CREATE_FAILED", "the key does not exist")
+    event(stack, "CertificatesTable", "AWS::DynamoDB::Table", "CREATE_FAILED", "Resource creation cancelled")
+    event(stack, "CertificatesTable", "AWS::DynamoDB::Table", "DELETE_SKIPPED", "")
+    ends(stack, "ROLLBACK_COMPLETE")
+
+
 def execute_change_set(backend, change_set_name, stack_name=None):
     change_set = backend.describe_change_set(change_set_name)
     stack = backend.stacks[change_set.stack_id]
     before = stack.status
     if change_set.change_set_type == "CREATE":
+        is_undone = is_bad(change_set) or is_broken(change_set)
         made = Stack(
-            stack.stack_id, stack.name, "{\"Resources\": {}}" if is_bad(change_set) else change_set.template, change_set.parameters,
+            stack.stack_id, stack.name, "{\"Resources\": {}}" if is_undone else change_set.template, change_set.parameters,
             backend.account_id, backend.region_name, tags=change_set.tags, cross_stack_resources=backend.exports,
         )
         made.events = stack.events
@@ -241,6 +265,8 @@ def execute_change_set(backend, change_set_name, stack_name=None):
         made._add_stack_event("CREATE_IN_PROGRESS", resource_status_reason="User Initiated")
         if is_bad(change_set):
             fails(made, "ROLLBACK_COMPLETE")
+        elif is_broken(change_set):
+            breaks(made)
         else:
             made.create_resources()
         stack = made

@@ -152,9 +152,32 @@ fn a_creation_that_fails_is_told_and_cleared_away() {
     assert!(refused.err.contains(said) && refused.err.contains("nothing was changed"), "{refused:#?}");
     assert!(changes(&account.calls()).is_empty());
 
-    account.run("remove --region eu-central-1").succeeded(&account);
+    account.run("remove --failed").succeeded(&account);
     account.run("deploy").succeeded(&account);
     account.run("status").succeeded(&account);
+}
+
+#[test]
+fn tables_that_a_failed_creation_left_are_cleared_away_by_the_command_that_is_named() {
+    let account = Account::start();
+    // Tables cannot be encrypted by this key; the double has made one of them when that comes out.
+    let broken = "[tables]\nkey = \"arn:aws:kms:eu-central-1:123456789012:key/broken\"\n";
+    account.describe_with("0.1.0", &BOTH[..1], broken);
+    let failed = account.run("deploy");
+    assert!(failed.err.contains("create gatehouse-tst-domains: it ended as ROLLBACK_COMPLETE"), "{failed:#?}");
+    account.describe("0.1.0", &BOTH[..1]);
+    let refused = account.run("deploy");
+    assert!(refused.err.contains("`gatehouse-deploy remove --failed --stage tst` deletes it"), "{refused:#?}");
+    let unconfirmed = account.run("remove --failed");
+    assert!(unconfirmed.err.contains("gatehouse-tst-certificates would be deleted"), "{unconfirmed:#?}");
+    let removed = account.run("remove --failed --confirm tst");
+    removed.succeeded(&account);
+    // The bucket and the accelerator have come meanwhile, and stay.
+    assert!(removed.out.ends_with("\n3 left\n"), "{removed:#?}");
+    account.run("deploy").succeeded(&account);
+    account.run("status").succeeded(&account);
+    let again = account.run("remove --failed");
+    assert!(again.err.contains("--failed: of no stack"), "{again:#?}");
 }
 
 #[test]
@@ -204,7 +227,9 @@ fn what_cannot_be_done_is_said_before_anything_is_changed() {
         assert!(outcome.err.contains(said), "{said}: {outcome:#?}");
     }
     // Wrong usage.
-    assert_eq!(account.run("remove --region us-east-1 --with-data").code, Some(2));
+    for words in ["remove --region us-east-1 --with-data", "remove --failed --all", "remove"] {
+        assert_eq!(account.run(words).code, Some(2), "{words}");
+    }
     assert!(changes(&account.calls()).is_empty());
     assert_eq!(account.left(), []);
 }
