@@ -75,6 +75,11 @@ impl Fault {
         let absent = ["NotFound", "NoSuch", "ParameterNotFound", "InvalidAMIID", "InvalidInstanceType"];
         absent.iter().any(|word| self.code.contains(word)) || self.said.contains("does not exist")
     }
+
+    /// Whether the caller may not ask.
+    pub(crate) fn is_denial(&self) -> bool {
+        ["AccessDenied", "UnauthorizedOperation"].iter().any(|word| self.code.contains(word))
+    }
 }
 
 impl Request {

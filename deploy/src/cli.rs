@@ -157,9 +157,10 @@ impl Fleet {
 
     async fn remove(&self, removal: impl FnOnce(Vec<Region>) -> Removal, dry_run: bool) -> Outcome {
         let (wanted, regions) = self.read()?;
-        let removal = removal(regions);
         let aws = self.aws(&wanted).await?;
-        let found = look::for_stacks(&aws, &wanted.stage, &wanted.home).await?;
+        let found = look::for_stacks(&aws, &wanted, &regions).await?;
+        tell_denied(&found);
+        let removal = removal(regions);
         let plan = match plan::remove(&wanted, &found, &removal) {
             Ok(plan) => plan,
             Err(refused) => return Ok(refuse(&refused)),
@@ -175,7 +176,8 @@ impl Fleet {
         let (wanted, regions) = self.read()?;
         let wanted = wanted.only(&regions)?;
         let aws = self.aws(&wanted).await?;
-        let found = look::for_stacks(&aws, &wanted.stage, &wanted.home).await?;
+        let found = look::for_stacks(&aws, &wanted, &regions).await?;
+        tell_denied(&found);
         let status = Status::look(&aws, &wanted, &found).await?;
         if json {
             println!("{:#}", status.json());
@@ -226,6 +228,14 @@ fn print(plan: &Plan, wanted: &Wanted) {
     }
 }
 
+/// What a removal leaves there, and a status does not tell, nobody else would know of.
+fn tell_denied(found: &Found) {
+    let denied: Vec<_> = found.denied.iter().map(Region::as_str).collect();
+    if !denied.is_empty() {
+        eprintln!("not looked at, since access is denied: {}", denied.join(" "));
+    }
+}
+
 fn refuse(refused: &[Refusal]) -> ExitCode {
     for refusal in refused {
         eprintln!("refused: {refusal}");
@@ -236,7 +246,7 @@ fn refuse(refused: &[Refusal]) -> ExitCode {
 
 /// Counts what there still is of the stage, since it may cost something.
 async fn left(aws: &Aws, wanted: &Wanted) -> Result<(), Box<dyn Error>> {
-    let found = look::for_stacks(aws, &wanted.stage, &wanted.home).await?;
+    let found = look::for_stacks(aws, wanted, &[]).await?;
     let mut left: Vec<_> = found.stacks.keys().map(ToString::to_string).collect();
     for kind in ["certificates", "domains", "state"] {
         let name = format!("gatehouse-{}-{kind}", wanted.stage);

@@ -37,6 +37,8 @@ from werkzeug.serving import make_server
 
 ACCOUNT = "123456789012"
 REGIONS = ("eu-central-1", "us-east-1")
+# By the organization, in which EC2 goes on to list it.
+DENIED = "ap-southeast-2"
 # Models are registered by the second part of their module's name.
 __name__ = "moto.doubles.models"
 ACCELERATORS, GROUPS = {}, {}
@@ -419,6 +421,10 @@ def served(application, calls):
         if not own:
             calls.write(json.dumps(one) + "\n")
             calls.flush()
+        if one["service"] == "cloudformation" and one["region"] == DENIED:
+            said = b"<ErrorResponse><Error><Code>AccessDenied</Code><Message>not authorized: an explicit deny in a service control policy</Message></Error></ErrorResponse>"
+            start_response("403 Forbidden", [("Content-Type", "text/xml"), ("Content-Length", str(len(said)))])
+            return [said]
         if double := doubles.get(one["service"]):
             said = json.dumps(double(one["action"], one["parameters"])).encode()
             start_response("200 OK", [("Content-Type", "application/x-amz-json-1.1"), ("Content-Length", str(len(said)))])

@@ -59,6 +59,7 @@ fn comes_and_is_well(account: &Account) -> Vec<Call> {
 
     let status = account.run("status --json");
     status.succeeded(account);
+    assert!(status.err.contains("not looked at, since access is denied: ap-southeast-2\n"), "{status:#?}");
     let status: Value = serde_json::from_str(&status.out).unwrap();
     for (index, region) in BOTH.iter().enumerate() {
         let fleet = &status["fleets"][index];
@@ -226,6 +227,9 @@ fn what_cannot_be_done_is_said_before_anything_is_changed() {
         assert_eq!(outcome.code, Some(1), "{outcome:#?}");
         assert!(outcome.err.contains(said), "{said}: {outcome:#?}");
     }
+    // A region that is named has to answer.
+    let denied = account.run("remove --region ap-southeast-2");
+    assert!(denied.err.contains("ap-southeast-2: cloudformation:DescribeStacks: AccessDenied"), "{denied:#?}");
     // Wrong usage.
     for words in ["remove --region us-east-1 --with-data", "remove --failed --all", "remove"] {
         assert_eq!(account.run(words).code, Some(2), "{words}");
