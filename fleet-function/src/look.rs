@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     answer::Fault,
     apis::Apis,
-    reconcile::{Action, Plan, Seen},
+    reconcile::{Action, InstanceId, Plan, Seen},
 };
 
 /// What an invocation came to: its answer, and a line of its log.
@@ -21,10 +21,12 @@ pub(crate) struct Report {
     /// What the next look tries again.
     deferred: Vec<String>,
     /// What was refused for another reason than time.
-    pub(crate) refused: Vec<String>,
+    refused: Vec<String>,
     /// Instances that are not healthy yet, and those for which there is no room.
     awaited: usize,
     without_room: usize,
+    /// Instances in service that the accelerator finds unhealthy.
+    unhealthy: Vec<InstanceId>,
 }
 
 /// At most [`LONGEST`], and not beyond a second look in which all that was tried is refused as before; the next minute goes on.
@@ -36,6 +38,7 @@ pub(crate) async fn until_done(apis: &Apis<'_>, every: Duration) -> Result<Repor
         let plan = Plan::of(&seen);
         report.looks += 1;
         (report.awaited, report.without_room) = (plan.awaited, plan.without_room);
+        report.unhealthy.clone_from(&plan.unhealthy);
         report.deferred.clear();
         let (refused_before, done_before) = (std::mem::take(&mut report.refused), report.done.len());
         for action in &plan.actions {
@@ -139,6 +142,15 @@ fn unless(outcome: Result<(), Fault>, done: &str) -> Result<(), Fault> {
 }
 
 impl Report {
+    /// What somebody has to look at; none where all is well.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let mut faults = self.refused.clone();
+        if !self.unhealthy.is_empty() {
+            faults.push(format!("in service, and unhealthy at the accelerator: {}", self.unhealthy.join(" ")));
+        }
+        (!faults.is_empty()).then(|| faults.join("; "))
+    }
+
     /// Whether time alone may bring something to do.
     fn awaits_others(&self) -> bool {
         self.awaited > 0 || !self.deferred.is_empty()

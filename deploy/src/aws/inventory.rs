@@ -124,7 +124,7 @@ impl Aws {
         let body = json!({ "ServiceCode": "globalaccelerator" });
         let answer = match self.json("servicequotas", "us-east-1", target, body).await {
             Ok(answer) => answer,
-            // An organization may have no use for us-east-1; what is there too many of, Global Accelerator tells.
+            // An organization may deny us-east-1; one accelerator too many is then refused by the service itself.
             Err(fault) if fault.is_absence() || fault.is_denial() => return Ok(None),
             Err(fault) => return Err(fault),
         };
