@@ -185,8 +185,9 @@ impl Rollout<'_> {
         parameters
     }
 
-    fn of_functions(&self, functions: &DomainFunctions) -> [(&'static str, Value); 9] {
+    fn of_functions(&self, functions: &DomainFunctions) -> [(&'static str, Value); 10] {
         let known = |text: &str| Value::Known(text.to_owned());
+        let concurrency = functions.verifier_concurrency.map(|number| number.to_string());
         let [artifacts, domains] =
             [Kind::Artifacts, Kind::Domains].map(|kind| StackKey::new(kind, &self.wanted.home));
         [
@@ -196,6 +197,7 @@ impl Rollout<'_> {
             ("CodeBucket", self.output(&artifacts, "Bucket")),
             ("CodeKey", Value::Known(functions.package.key())),
             ("Verifier", known(functions.verifier.as_str())),
+            ("VerifierConcurrency", Value::Known(concurrency.unwrap_or_default())),
             ("CheckerSettings", known(functions.checker_settings.trim_end())),
             ("CheckerSchedule", known(&functions.schedule)),
             ("AlarmTopic", known(&functions.alarm_topic)),

@@ -168,6 +168,7 @@ fn with_functions(regions: &[&str]) -> Wanted {
     let functions = DomainFunctions {
         package: PathBuf::from("functions.zip").into(),
         verifier: Verifier::Public,
+        verifier_concurrency: None,
         checker_settings: "[verification]\nedge_names = [\"edge.example.net\"]\n".to_owned(),
         schedule: "rate(5 minutes)".to_owned(),
         alarm_topic: String::new(),
@@ -204,7 +205,8 @@ fn functions_come_with_their_code_at_home_where_there_need_be_no_fleet_and_go_wh
     let mut other = away.clone();
     let functions = other.domain_functions.as_mut().unwrap();
     functions.verifier = Verifier::Private;
-    let said = [["eu-central-1: update gatehouse-prd-functions: Verifier=private"]];
+    functions.verifier_concurrency = Some(20);
+    let said = [["eu-central-1: update gatehouse-prd-functions: Verifier=private VerifierConcurrency=20"]];
     assert_eq!(sentences(&deploy(&other, &found, Purpose::Deploy).unwrap()), said);
     assert!(deploy(&other, &found, Purpose::Update).unwrap().is_empty(), "an update is of fleets alone");
 
