@@ -73,6 +73,8 @@ pub(crate) struct Wanted {
     /// The instances' settings, TOML.
     pub(crate) settings: String,
     pub(crate) function: CodePackage,
+    /// ARN of the role that CloudFormation takes; none where it goes by the caller's rights.
+    pub(crate) service_role: Option<String>,
     /// The hosted zone in which instances may write challenges; empty for none.
     pub(crate) challenge_zone: String,
     pub(crate) edge: EdgeFile,
@@ -134,6 +136,7 @@ struct FleetFile {
     image_version: String,
     settings: PathBuf,
     function: PathBuf,
+    service_role: Option<String>,
     instance_type: Option<String>,
     instance_count: Option<u32>,
     #[serde(default)]
@@ -185,6 +188,9 @@ impl Wanted {
         if file.regions.is_empty() {
             return Err(WantedError::NoRegion);
         }
+        if let Some(other) = file.service_role.as_deref().filter(|text| !is_role(text)) {
+            return Err(WantedError::ServiceRole(other.to_owned()));
+        }
         let function = folder.join(&file.function).into();
         let functions = file.domain_functions.map(|file| DomainFunctions::of(file, &settings, folder));
         let common = Common { instance_type: file.instance_type, instance_count: file.instance_count };
@@ -199,6 +205,7 @@ impl Wanted {
             image_version: file.image_version,
             settings,
             function,
+            service_role: file.service_role,
             challenge_zone: file.challenge_zone,
             edge: file.edge,
             tables: file.tables,
@@ -277,6 +284,10 @@ pub(crate) enum WantedError {
         "settings: the file has {0} bytes; a stack's parameter takes 1 to {MOST_SETTINGS_BYTES}: put the rest into `settings_parameter`"
     )]
     Settings(usize),
+    #[error(
+        "service_role: `{0}` is not a role's ARN; write it like `arn:aws:iam::111122223333:role/name`, an output of infra/deployer.yaml"
+    )]
+    ServiceRole(String),
     #[error(transparent)]
     DomainFunctions(#[from] FunctionsError),
     #[error("edge: `hosted_zone_id` and `name` go together; set both or none")]
@@ -289,6 +300,12 @@ pub(crate) enum WantedError {
         "regions.{region}: `instance_count = {count}`; an endpoint group takes 1 to 9, and one more while it is updated"
     )]
     InstanceCount { region: String, count: u32 },
+}
+
+fn is_role(text: &str) -> bool {
+    let parts: Vec<_> = text.splitn(6, ':').collect();
+    matches!(parts[..], ["arn", _, "iam", "", account, role]
+        if account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit()) && role.len() > "role/".len() && role.starts_with("role/"))
 }
 
 fn unreadable(field: &'static str, path: &Path, source: io::Error) -> WantedError {
@@ -363,6 +380,9 @@ pub(crate) mod tests {
             (format!("{good}subnets = [\"subnet-1\"]\n"), "regions.eu-central-1: `vpc` and `subnets`"),
             (format!("{good}instance_count = 10\n"), "`instance_count = 10`"),
             (format!("{good}[edge]\nname = \"edge.example.com\"\n"), "`hosted_zone_id` and `name`"),
+            (format!("service_role = \"deployer\"\n{good}"), "service_role: `deployer` is not a role's ARN"),
+            (format!("service_role = \"arn:aws:iam::1:role/a\"\n{good}"), "is not a role's ARN"),
+            (format!("service_role = \"arn:aws:iam::111122223333:user/a\"\n{good}"), "is not a role's ARN"),
             (good.replace("[regions.eu-central-1]", "[regions]"), "regions: there is none"),
         ] {
             let error = parse(&text).unwrap_err().to_string();

@@ -52,13 +52,14 @@ impl Aws {
         Ok(result(&answer, "GetTemplateResult").text("TemplateBody").to_owned())
     }
 
-    /// Has a change set computed; its ARN. `parameters` are the change's, resolved.
+    /// Has a change set computed; its ARN. `parameters` are the change's, resolved; `role` is CloudFormation's.
     pub(crate) async fn create_change_set(
         &self,
         stage: &Stage,
         change: &StackChange,
         parameters: &BTreeMap<&'static str, String>,
         name: &str,
+        role: Option<&str>,
     ) -> Result<String, Fault> {
         let (stack, stage) = (change.key.name(stage), stage.to_string());
         let mut fields = vec![
@@ -70,6 +71,7 @@ impl Aws {
             ("Tags.member.1.Key".to_owned(), "gatehouse-stage".to_owned()),
             ("Tags.member.1.Value".to_owned(), stage),
         ];
+        fields.extend(role.map(|role| ("RoleARN".to_owned(), role.to_owned())));
         for (index, (name, value)) in (1..).zip(parameters) {
             let of = |part: &str| format!("Parameters.member.{index}.{part}");
             fields.push((of("ParameterKey"), (*name).to_owned()));
@@ -137,8 +139,15 @@ impl Aws {
         self.stacks_call(region, "UpdateTerminationProtection", &fields).await.map(drop)
     }
 
-    pub(crate) async fn delete_stack(&self, region: &Region, id: &str, token: &str) -> Result<(), Fault> {
-        let fields = [("StackName", id), ("ClientRequestToken", token)];
+    pub(crate) async fn delete_stack(
+        &self,
+        region: &Region,
+        id: &str,
+        token: &str,
+        role: Option<&str>,
+    ) -> Result<(), Fault> {
+        let mut fields = vec![("StackName", id), ("ClientRequestToken", token)];
+        fields.extend(role.map(|role| ("RoleARN", role)));
         self.stacks_call(region, "DeleteStack", &fields).await.map(drop)
     }
 

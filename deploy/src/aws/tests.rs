@@ -59,7 +59,7 @@ async fn what_may_have_been_done_is_not_done_twice() {
         let script = Arc::new(Script { answers: Mutex::new(vec![answer]), calls: AtomicUsize::new(0) });
         let aws = Aws::new(script.clone(), Duration::ZERO);
         let region = Region::parse("eu-central-1").unwrap();
-        assert!(aws.delete_stack(&region, "s", "token").await.is_err());
+        assert!(aws.delete_stack(&region, "s", "token", None).await.is_err());
         assert_eq!(script.calls.load(Ordering::Relaxed), calls, "{answer:?}");
     }
 }

@@ -37,6 +37,8 @@ pub(crate) enum StepError {
 pub(super) struct Context {
     pub(super) aws: Aws,
     pub(super) stage: Stage,
+    /// CloudFormation's.
+    pub(super) role: Option<String>,
     pub(super) outputs: Arc<Outputs>,
 }
 
@@ -64,7 +66,8 @@ impl Context {
         let (key, stack) = (&change.key, change.key.name(&self.stage));
         let parameters = self.resolved(change)?;
         let change = self.with_quiet_alarms(change).await?;
-        let id = self.aws.create_change_set(&self.stage, &change, &parameters, &request_name()).await?;
+        let (name, role) = (request_name(), self.role.as_deref());
+        let id = self.aws.create_change_set(&self.stage, &change, &parameters, &name, role).await?;
         if self.computed(key, &stack, &id).await? == ChangeSet::Empty {
             self.aws.delete_change_set(key, &stack, &id).await?;
             let found = self.aws.stack(&key.region, &stack).await?;
@@ -153,7 +156,7 @@ impl Context {
         let region = &key.region;
         let Some(found) = self.aws.stack(region, &key.name(&self.stage)).await? else { return Ok(()) };
         let token = request_name();
-        self.aws.delete_stack(region, &found.id, &token).await?;
+        self.aws.delete_stack(region, &found.id, &token, self.role.as_deref()).await?;
         for _ in 0..MOST_LOOKS {
             // A deletion is told by its ARN, and for good: no operation follows it.
             let status = self.aws.stack(region, &found.id).await?.map(|found| found.status);

@@ -68,7 +68,7 @@ impl Account {
         let tables = tables.concat();
         let text = format!(
             "home_region = \"eu-central-1\"\nimage_version = \"{version}\"\nsettings = \"settings.toml\"\n\
-             function = \"function-0123456789abcdef.zip\"\ninstance_count = 1\n\
+             function = \"function-0123456789abcdef.zip\"\ninstance_count = 1\nservice_role = \"{SERVICE_ROLE}\"\n\
              [domain_functions]\npackage = \"domain-functions-0123456789abcdef.zip\"\nverifier = \"public\"\nchecker = true\n{more}{tables}"
         );
         self.write("fleet-tst.toml", &text);
@@ -165,6 +165,9 @@ fn outcome(command: &mut Command) -> Outcome {
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Outcome { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }
+
+/// CloudFormation's.
+pub(crate) const SERVICE_ROLE: &str = "arn:aws:iam::123456789012:role/deployer";
 
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
