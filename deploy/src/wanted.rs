@@ -82,6 +82,8 @@ pub(crate) struct Wanted {
     /// None for no functions over the domains table.
     pub(crate) domain_functions: Option<DomainFunctions>,
     pub(crate) regions: BTreeMap<Region, RegionWanted>,
+    /// Regions of the file that were not chosen, and are left alone.
+    pub(crate) others: BTreeSet<Region>,
 }
 
 /// What is wanted of one region.
@@ -211,6 +213,7 @@ impl Wanted {
             tables: file.tables,
             domain_functions: functions.transpose()?,
             regions,
+            others: BTreeSet::new(),
         })
     }
 
@@ -220,7 +223,8 @@ impl Wanted {
             return Err(WantedError::OtherRegion(other.clone()));
         }
         if !regions.is_empty() {
-            self.regions.retain(|region, _| regions.contains(region));
+            let others = self.regions.extract_if(.., |region, _| !regions.contains(region));
+            self.others.extend(others.map(|(region, _)| region));
         }
         Ok(self)
     }
@@ -395,7 +399,8 @@ pub(crate) mod tests {
         let [here, there] = ["eu-central-1", "us-east-1"].map(|name| Region::parse(name).unwrap());
         let both = wanted(&["eu-central-1", "us-east-1"]);
         assert_eq!(both.clone().only(&[]).unwrap().regions.len(), 2);
-        assert!(both.only(std::slice::from_ref(&there)).unwrap().regions.contains_key(&there));
+        let chosen = both.only(std::slice::from_ref(&there)).unwrap();
+        assert!(chosen.regions.contains_key(&there) && chosen.others.contains(&here));
         assert!(wanted(&["us-east-1"]).only(&[here]).is_err());
     }
 }

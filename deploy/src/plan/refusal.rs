@@ -3,7 +3,7 @@
 use super::{
     Purpose, Removal,
     removal::{is_failed, own_tables},
-    rollout::functions_are_replaced,
+    rollout::{becomes_dual_stack, functions_are_replaced},
 };
 use crate::{
     found::{Found, FoundRegion},
@@ -54,6 +54,10 @@ pub(crate) enum Refusal {
     NoZone(String),
     #[error("edge.name: `{name}` is not in the zone {zone}; give a name under it")]
     OutsideZone { name: String, zone: String },
+    #[error(
+        "edge.ip_address_type: the accelerator takes no endpoint without IPv6 once it is `DUAL_STACK`, so every fleet comes before it; leave `--region` out"
+    )]
+    DualStackWithoutAll,
     #[error("{key}: it is `{status}`: something is under way; wait for its end, then try again")]
     Busy { key: StackKey, status: String },
     #[error(
@@ -115,6 +119,9 @@ pub(super) fn of_rollout(wanted: &Wanted, found: &Found, purpose: Purpose) -> Ve
         of_place(&mut refused, wanted, region, of_region, &place);
     }
     of_edge(&mut refused, wanted, found);
+    if purpose == Purpose::Deploy && becomes_dual_stack(wanted, found) && !wanted.others.is_empty() {
+        refused.push(Refusal::DualStackWithoutAll);
+    }
     let is_uploaded = |region| found.places.get(region).is_some_and(|place| place.has_code);
     if !found.has_package && !wanted.regions.keys().all(is_uploaded) {
         refused.push(Refusal::NoFunction(wanted.function.path().display().to_string()));

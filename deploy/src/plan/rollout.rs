@@ -37,7 +37,19 @@ pub(crate) fn deploy(wanted: &Wanted, found: &Found, purpose: Purpose) -> Result
     for change in changed {
         plan.then(vec![Step::Change(change)]);
     }
+    if purpose == Purpose::Deploy && becomes_dual_stack(wanted, found) {
+        plan.then(rollout.changes(Kind::Edge).into_iter().map(Step::Change).collect());
+    }
     Ok(plan)
+}
+
+/// Whether an accelerator that is there gets IPv6. It takes none but endpoints that have it ("Endpoints for standard accelerators"), so all fleets
+/// come before it; on the way back they come after it.
+pub(super) fn becomes_dual_stack(wanted: &Wanted, found: &Found) -> bool {
+    let edge = found.stack(&StackKey::new(Kind::Edge, &wanted.home));
+    let is_dual_stack = |value: Option<&String>| value.is_some_and(|value| value == "DUAL_STACK");
+    is_dual_stack(Some(&wanted.edge.ip_address_type))
+        && edge.is_some_and(|edge| !is_dual_stack(edge.parameters.get("IpAddressType")))
 }
 
 /// Whether the functions' stack is deleted as it is: made anew, where functions are wanted. It holds nothing but, once it was complete, the
@@ -61,8 +73,9 @@ impl Rollout<'_> {
         match purpose {
             Purpose::Update => Vec::new(),
             Purpose::Deploy => {
-                let kinds = [Kind::Artifacts, Kind::Domains, Kind::Edge];
-                let changes = kinds.into_iter().flat_map(|kind| self.changes(kind)).map(Step::Change);
+                let kinds = [Kind::Artifacts, Kind::Domains, Kind::Edge].into_iter();
+                let is_later = |kind: &Kind| *kind == Kind::Edge && becomes_dual_stack(self.wanted, self.found);
+                let changes = kinds.filter(|kind| !is_later(kind)).flat_map(|kind| self.changes(kind)).map(Step::Change);
                 let functions = StackKey::new(Kind::Functions, &self.wanted.home);
                 let replaced = self.is_replaced(&functions).then_some(Step::Delete(functions));
                 changes.chain(replaced).collect()

@@ -295,6 +295,26 @@ fn fleets_change_one_region_after_the_other() {
 }
 
 #[test]
+fn an_accelerator_gets_ipv6_after_all_fleets_and_loses_it_before_them() {
+    let ipv4 = wanted(&[HOME, AWAY]);
+    let mut dual = ipv4.clone();
+    dual.edge.ip_address_type = "DUAL_STACK".to_owned();
+    let said = |name: &str, to: &str| [format!("{name}: IpAddressType={to}")];
+    let [edge, home, away] = [("eu-central-1", "edge"), ("eu-central-1", "fleet"), ("us-east-1", "fleet")]
+        .map(|(region, kind)| format!("{region}: update gatehouse-prd-{kind}"));
+    let plan = deploy(&dual, &after(&ipv4), Purpose::Deploy).unwrap();
+    let order = [&home, &away, &edge].map(|name| said(name, "DUAL_STACK"));
+    assert_eq!(sentences(&plan), order);
+    let plan = deploy(&ipv4, &after(&dual), Purpose::Deploy).unwrap();
+    assert_eq!(sentences(&plan), [&edge, &home, &away].map(|name| said(name, "IPV4")));
+    // One fleet alone would leave another's endpoints behind.
+    let one = dual.clone().only(&[region(HOME)]).unwrap();
+    let refused = deploy(&one, &after(&ipv4), Purpose::Deploy).unwrap_err();
+    assert_eq!(refused, [Refusal::DualStackWithoutAll]);
+    assert!(deploy(&one, &after(&ipv4), Purpose::Update).is_ok());
+}
+
+#[test]
 fn a_template_that_differs_is_an_update_and_an_interrupted_deploy_goes_on() {
     let wanted = wanted(&[HOME]);
     let mut found = after(&wanted);
