@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, fs, io,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
 };
 
@@ -97,6 +98,8 @@ pub(crate) struct RegionWanted {
     pub(crate) instance_count: u32,
     pub(crate) settings_parameter: String,
     pub(crate) alarm_topic: String,
+    /// IPv4 addresses from which metrics are read, like `10.0.0.0/16`; empty for none.
+    pub(crate) metrics_source: String,
 }
 
 /// Where instances are launched.
@@ -164,6 +167,8 @@ struct RegionFile {
     settings_parameter: String,
     #[serde(default)]
     alarm_topic: String,
+    #[serde(default)]
+    metrics_source: String,
 }
 
 impl Wanted {
@@ -253,6 +258,9 @@ impl Common {
         if !(1..=9).contains(&instance_count) {
             return Err(WantedError::InstanceCount { region: name.to_owned(), count: instance_count });
         }
+        if !file.metrics_source.is_empty() && !is_network(&file.metrics_source) {
+            return Err(WantedError::MetricsSource { region: name.to_owned(), written: file.metrics_source });
+        }
         let instance_type = file.instance_type.or_else(|| self.instance_type.clone());
         Ok(RegionWanted {
             network,
@@ -261,6 +269,7 @@ impl Common {
             instance_count,
             settings_parameter: file.settings_parameter,
             alarm_topic: file.alarm_topic,
+            metrics_source: file.metrics_source,
         })
     }
 }
@@ -304,6 +313,17 @@ pub(crate) enum WantedError {
         "regions.{region}: `instance_count = {count}`; an endpoint group takes 1 to 9, and one more while it is updated"
     )]
     InstanceCount { region: String, count: u32 },
+    #[error(
+        "regions.{region}.metrics_source: `{written}` is not an IPv4 network of at most 2^24 addresses; write it like `10.0.0.0/16`, or leave it out"
+    )]
+    MetricsSource { region: String, written: String },
+}
+
+/// As EC2 takes it: metrics are for a network, not for everybody.
+fn is_network(text: &str) -> bool {
+    let Some((address, length)) = text.split_once('/') else { return false };
+    let is_length = |number: u8| (8..=32).contains(&number) && number.to_string() == length;
+    address.parse::<Ipv4Addr>().is_ok() && length.parse().is_ok_and(is_length)
 }
 
 fn is_role(text: &str) -> bool {
@@ -382,6 +402,9 @@ pub(crate) mod tests {
             (good.replace("eu-central-1", "frankfurt"), "`frankfurt` is not a region"),
             (format!("{good}vpc = \"vpc-1\"\n"), "regions.eu-central-1: `vpc` and `subnets`"),
             (format!("{good}subnets = [\"subnet-1\"]\n"), "regions.eu-central-1: `vpc` and `subnets`"),
+            (format!("{good}metrics_source = \"0.0.0.0/0\"\n"), "metrics_source: `0.0.0.0/0` is not"),
+            (format!("{good}metrics_source = \"10.0.0.0/+8\"\n"), "`10.0.0.0/+8` is not"),
+            (format!("{good}metrics_source = \"sg-1\"\n"), "write it like `10.0.0.0/16`"),
             (format!("{good}instance_count = 10\n"), "`instance_count = 10`"),
             (format!("{good}[edge]\nname = \"edge.example.com\"\n"), "`hosted_zone_id` and `name`"),
             (format!("service_role = \"deployer\"\n{good}"), "service_role: `deployer` is not a role's ARN"),
@@ -391,6 +414,15 @@ pub(crate) mod tests {
         ] {
             let error = parse(&text).unwrap_err().to_string();
             assert!(error.contains(named), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn metrics_are_read_from_a_network() {
+        for source in ["", "10.0.0.0/8", "192.0.2.7/32"] {
+            let text = format!("{}metrics_source = \"{source}\"\n", file(&["eu-central-1"]));
+            let region = parse(&text).unwrap().regions.into_values().next().unwrap();
+            assert_eq!(region.metrics_source, source);
         }
     }
 

@@ -217,7 +217,7 @@ impl Rollout<'_> {
         ]
     }
 
-    fn of_fleet(&self, region: &Region, wanted: &RegionWanted) -> [(&'static str, Value); 19] {
+    fn of_fleet(&self, region: &Region, wanted: &RegionWanted) -> [(&'static str, Value); 20] {
         let known = |text: &str| Value::Known(text.to_owned());
         let place = self.found.places.get(region);
         let network = wanted.network.as_ref().or(place.and_then(|place| place.network.as_ref()));
@@ -249,6 +249,7 @@ impl Rollout<'_> {
             ("CodeBucket", self.output(&artifacts, "Bucket")),
             ("CodeKey", Value::Known(self.wanted.function.key())),
             ("AlarmTopic", known(&wanted.alarm_topic)),
+            ("MetricsSource", known(&wanted.metrics_source)),
         ]
     }
 
