@@ -295,6 +295,23 @@ fn fleets_change_one_region_after_the_other() {
 }
 
 #[test]
+fn fewer_instances_are_no_missing_ones() {
+    for (count, alarms) in [
+        (1, vec!["the FunctionFails"]),
+        (2, vec!["the InstancesMissing", "the FunctionFails"]),
+        (3, vec!["the InstancesMissing", "the FunctionFails"]),
+    ] {
+        let mut wanted = wanted(&[HOME]);
+        let found = after(&wanted);
+        wanted.image_version = "0.2.0".to_owned();
+        wanted.regions.get_mut(&region(HOME)).unwrap().instance_count = count;
+        let plan = deploy(&wanted, &found, Purpose::Update).unwrap();
+        let Step::Change(change) = &plan.waves[0][0] else { panic!() };
+        assert_eq!(change.alarms, alarms, "{count}");
+    }
+}
+
+#[test]
 fn an_accelerator_gets_ipv6_after_all_fleets_and_loses_it_before_them() {
     let ipv4 = wanted(&[HOME, AWAY]);
     let mut dual = ipv4.clone();
