@@ -97,8 +97,8 @@ enum Change {
 impl Change {
     async fn make(self, apis: &Apis<'_>, ids: &BTreeSet<String>) -> Result<(), Fault> {
         match self {
-            Self::Add => unless(apis.add(ids).await, "EndpointAlreadyExistsException"),
-            Self::Remove => unless(apis.remove(ids).await, "EndpointNotFoundException"),
+            Self::Add => apis.add(ids).await,
+            Self::Remove => apis.remove(ids).await,
         }
     }
 
@@ -110,17 +110,14 @@ impl Change {
     }
 }
 
-/// All in one call, since each is a transaction that the next would have to wait for; one by one where one of several is refused, or is
-/// what it should become.
+/// All in one call, since each is a transaction that the next would have to wait for; one by one where one of several is refused. The API has
+/// no error of its own for an endpoint that is there already, or not any more: it may be refused, and the next look finds nothing to do.
 async fn change(apis: &Apis<'_>, change: Change, ids: &BTreeSet<String>, report: &mut Report) {
     if ids.is_empty() {
         return;
     }
     if ids.len() > 1 {
-        let outcome = match change {
-            Change::Add => apis.add(ids).await,
-            Change::Remove => apis.remove(ids).await,
-        };
+        let outcome = change.make(apis, ids).await;
         if let Ok(()) | Err(Fault::Again(_)) = &outcome {
             let all = ids.iter().cloned().collect::<Vec<_>>().join(" ");
             report.take(change.name(), &all, outcome);

@@ -83,12 +83,12 @@ impl Context {
         Ok(Outputs::from([(key.clone(), settled.outputs)]))
     }
 
-    /// Turned back by those alarms alone that are not on already.
+    /// Turned back by those alarms alone that are there and not on already.
     async fn with_quiet_alarms(&self, change: &StackChange) -> Result<StackChange, StepError> {
         let mut change = change.clone();
         if !change.alarms.is_empty() {
             let alarms = self.aws.alarms(&change.key.region, &change.key.name(&self.stage)).await?;
-            change.alarms.retain(|arn| !is_on(arn, &alarms));
+            change.alarms.retain(|arn| is_quiet(arn, &alarms));
         }
         Ok(change)
     }
@@ -200,10 +200,11 @@ impl From<Ended> for StepError {
     }
 }
 
-/// Whether an alarm is on before the update: CloudFormation would go back at once, and what is to mend the fleet could never come.
-fn is_on(arn: &str, alarms: &[Alarm]) -> bool {
+/// Whether an alarm may turn an update back. Where it is on before, CloudFormation would go back at once, and what is to mend the fleet could
+/// never come; where somebody has deleted it, CloudFormation would, too ("RollbackConfiguration").
+fn is_quiet(arn: &str, alarms: &[Alarm]) -> bool {
     let name = arn.rsplit(':').next();
-    alarms.iter().any(|alarm| alarm.state == "ALARM" && Some(alarm.name.as_str()) == name)
+    alarms.iter().any(|alarm| alarm.state != "ALARM" && Some(alarm.name.as_str()) == name)
 }
 
 /// An update that turned back ends as `UPDATE_ROLLBACK_COMPLETE`.
@@ -226,14 +227,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_alarm_that_is_on_turns_no_update_back() {
+    fn an_alarm_that_is_on_or_gone_turns_no_update_back() {
         let alarm = |name: &str, state: &str| Alarm { name: name.to_owned(), state: state.to_owned() };
         let alarms =
             [alarm("a-Missing-1", "ALARM"), alarm("a-Fails-2", "OK"), alarm("a-3", "INSUFFICIENT_DATA")];
-        for (name, on) in [("a-Missing-1", true), ("a-Fails-2", false), ("a-3", false), ("Missing-1", false)]
-        {
+        for (name, is_one) in [("a-Missing-1", false), ("a-Fails-2", true), ("a-3", true), ("Fails-2", false)] {
             let arn = format!("arn:aws:cloudwatch:eu-central-1:123456789012:alarm:{name}");
-            assert_eq!(is_on(&arn, &alarms), on, "{name}");
+            assert_eq!(is_quiet(&arn, &alarms), is_one, "{name}");
         }
     }
 }
