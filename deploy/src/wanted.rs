@@ -328,7 +328,7 @@ fn is_network(text: &str) -> bool {
 
 fn is_role(text: &str) -> bool {
     let parts: Vec<_> = text.splitn(6, ':').collect();
-    matches!(parts[..], ["arn", _, "iam", "", account, role]
+    matches!(parts.as_slice(), ["arn", _, "iam", "", account, role]
         if account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit()) && role.len() > "role/".len() && role.starts_with("role/"))
 }
 

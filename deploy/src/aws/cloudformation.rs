@@ -295,7 +295,7 @@ mod tests {
             (vec![begun, initiated, ("CREATE_FAILED", "t already exists"), skipped], false),
         ] {
             let member = |(status, reason): &(&str, &str)| {
-                let id = if *reason == "" && *status == "CREATE_IN_PROGRESS" { "" } else { "t" };
+                let id = if (*status, *reason) == begun { "" } else { "t" };
                 format!(
                     "<member><PhysicalResourceId>{id}</PhysicalResourceId><LogicalResourceId>Table</LogicalResourceId>\
                      <ResourceStatus>{status}</ResourceStatus><ResourceStatusReason>{reason}</ResourceStatusReason></member>"

@@ -109,29 +109,19 @@ pub(super) fn of_rollout(wanted: &Wanted, found: &Found, purpose: Purpose) -> Ve
     }
     let judged = found.stacks.iter().filter(|(key, stack)| is_in_the_way(key, stack.condition(), wanted, purpose));
     refused.extend(judged.filter_map(|(key, stack)| state(key, &stack.status, &wanted.stage)));
-    if purpose == Purpose::Update {
-        let fleets = wanted.regions.keys().map(|region| StackKey::new(Kind::Fleet, region));
-        let absent = fleets.filter(|key| found.stack(key).is_none());
-        refused.extend(absent.map(Refusal::NothingToUpdate));
+    match purpose {
+        Purpose::Update => {
+            let fleets = wanted.regions.keys().map(|region| StackKey::new(Kind::Fleet, region));
+            let absent = fleets.filter(|key| found.stack(key).is_none());
+            refused.extend(absent.map(Refusal::NothingToUpdate));
+        }
+        Purpose::Deploy => of_edge(&mut refused, wanted, found),
     }
     for (region, of_region) in &wanted.regions {
         let place = found.places.get(region).cloned().unwrap_or_default();
         of_place(&mut refused, wanted, region, of_region, &place);
     }
-    of_edge(&mut refused, wanted, found);
-    if purpose == Purpose::Deploy && becomes_dual_stack(wanted, found) && !wanted.others.is_empty() {
-        refused.push(Refusal::DualStackWithoutAll);
-    }
-    let is_uploaded = |region| found.places.get(region).is_some_and(|place| place.has_code);
-    if !found.has_package && !wanted.regions.keys().all(is_uploaded) {
-        refused.push(Refusal::NoFunction(wanted.function.path().display().to_string()));
-    }
-    if let (Some(functions), Purpose::Deploy) = (&wanted.domain_functions, purpose)
-        && !found.functions.is_here
-        && !found.functions.is_uploaded
-    {
-        refused.push(Refusal::NoDomainFunctions(functions.package.path().display().to_string()));
-    }
+    of_packages(&mut refused, wanted, found, purpose);
     refused
 }
 
@@ -251,7 +241,23 @@ fn of_image(
     }
 }
 
+fn of_packages(refused: &mut Vec<Refusal>, wanted: &Wanted, found: &Found, purpose: Purpose) {
+    let is_uploaded = |region| found.places.get(region).is_some_and(|place| place.has_code);
+    if !found.has_package && !wanted.regions.keys().all(is_uploaded) {
+        refused.push(Refusal::NoFunction(wanted.function.path().display().to_string()));
+    }
+    if let (Some(functions), Purpose::Deploy) = (&wanted.domain_functions, purpose)
+        && !found.functions.is_here
+        && !found.functions.is_uploaded
+    {
+        refused.push(Refusal::NoDomainFunctions(functions.package.path().display().to_string()));
+    }
+}
+
 fn of_edge(refused: &mut Vec<Refusal>, wanted: &Wanted, found: &Found) {
+    if becomes_dual_stack(wanted, found) && !wanted.others.is_empty() {
+        refused.push(Refusal::DualStackWithoutAll);
+    }
     let edge = StackKey::new(Kind::Edge, &wanted.home);
     if let (None, Some(quota)) = (found.stack(&edge), found.accelerators)
         && quota.used >= quota.most

@@ -1,3 +1,6 @@
+mod refusals;
+mod removals;
+
 use std::{collections::BTreeMap, path::PathBuf};
 
 use super::*;
@@ -219,6 +222,10 @@ fn functions_come_with_their_code_at_home_where_there_need_be_no_fleet_and_go_wh
     assert!(sentences(&remove(&away, &found, &all(false)).unwrap())[0].contains(&gone.to_owned()));
 }
 
+fn all(with_data: bool) -> Removal {
+    Removal::All { with_data, confirmed: Some("prd".to_owned()) }
+}
+
 fn with_status(mut found: Found, kind: Kind, status: &str) -> Found {
     found.stacks.get_mut(&key(kind, HOME)).unwrap().status = status.to_owned();
     found
@@ -245,36 +252,6 @@ fn functions_that_could_not_be_made_are_made_anew_and_forbid_nothing_else() {
     // Nor is one deleted that is being made.
     let found = with_status(after(&wanted), Kind::Functions, "CREATE_IN_PROGRESS");
     assert!(matches!(&deploy(&none, &found, Purpose::Deploy).unwrap_err()[..], [Refusal::Busy { .. }]));
-}
-
-#[test]
-fn an_update_is_forbidden_by_what_it_touches_alone() {
-    let wanted = with_functions(&[HOME]);
-    for (kind, status, forbids) in [
-        (Kind::Domains, "UPDATE_ROLLBACK_FAILED", false),
-        (Kind::Edge, "UPDATE_ROLLBACK_FAILED", false),
-        (Kind::Edge, "DELETE_FAILED", false),
-        (Kind::Functions, "CREATE_IN_PROGRESS", false),
-        // Its outputs may be about to change.
-        (Kind::Edge, "UPDATE_IN_PROGRESS", true),
-        (Kind::Domains, "UPDATE_IN_PROGRESS", true),
-        (Kind::Artifacts, "DELETE_FAILED", true),
-        (Kind::Fleet, "UPDATE_ROLLBACK_FAILED", true),
-        (Kind::Fleet, "UPDATE_IN_PROGRESS", true),
-    ] {
-        let found = with_status(after(&wanted), kind, status);
-        let refused = |purpose| deploy(&wanted, &found, purpose).is_err();
-        assert_eq!(refused(Purpose::Update), forbids, "{kind:?} {status}");
-        assert!(refused(Purpose::Deploy), "{kind:?} {status}");
-    }
-}
-
-#[test]
-fn a_printed_remedy_loses_no_address_unsaid() {
-    let wanted = wanted(&[HOME]);
-    let found = with_status(after(&wanted), Kind::Edge, "DELETE_FAILED");
-    let said = deploy(&wanted, &found, Purpose::Deploy).unwrap_err()[0].to_string();
-    assert!(said.contains("static addresses are lost for ever"), "{said}");
 }
 
 #[test]
@@ -358,239 +335,4 @@ fn another_region_is_a_bucket_its_code_and_a_fleet() {
             ["us-east-1: create gatehouse-prd-fleet"],
         ]
     );
-}
-
-/// What is refused of a fleet in two regions, after `spoil`.
-fn refused(purpose: Purpose, spoil: impl Fn(&mut Wanted, &mut Found)) -> Vec<String> {
-    let mut wanted = wanted(&[HOME, AWAY]);
-    let mut found = empty_account();
-    spoil(&mut wanted, &mut found);
-    deploy(&wanted, &found, purpose).unwrap_err().iter().map(ToString::to_string).collect()
-}
-
-type Spoil = fn(&mut Wanted, &mut Found);
-
-#[test]
-fn a_refusal_comes_before_any_change() {
-    fn place(found: &mut Found) -> &mut FoundRegion {
-        found.places.get_mut(&region(AWAY)).unwrap()
-    }
-    fn state(found: &mut Found, status: &str) {
-        let stack = FoundStack { status: status.to_owned(), ..FoundStack::default() };
-        found.stacks.insert(key(Kind::Domains, HOME), stack);
-    }
-    fn zone(wanted: &mut Wanted) {
-        wanted.edge.hosted_zone_id = "Z1".to_owned();
-        wanted.edge.name = "edge.example.com".to_owned();
-    }
-    let cases: [(Spoil, &str); 17] = [
-        (|_, found| assert!(found.regions.remove(&region(AWAY))), "region: `us-east-1` is none"),
-        (|_, found| place(found).image = None, "regions.us-east-1: no image of version `0.1.0`"),
-        (
-            |wanted, found| {
-                wanted.regions.get_mut(&region(AWAY)).unwrap().image_id = Some("ami-9".to_owned());
-                place(found).image = None;
-            },
-            "regions.us-east-1.image_id: `ami-9` is not there",
-        ),
-        (
-            |_, found| place(found).image.as_mut().unwrap().is_available = false,
-            "the image `ami-1` is not available yet",
-        ),
-        (|_, found| place(found).instance_type = None, "instance_type: `t4g.micro` is not offered"),
-        (
-            |_, found| place(found).image.as_mut().unwrap().architecture = "x86_64".to_owned(),
-            "`t4g.micro` is not of the image's architecture, x86_64",
-        ),
-        (|_, found| found.has_package = false, "function: there is no file `f.zip`"),
-        (|_, found| place(found).network = None, "regions.us-east-1: there is no default VPC"),
-        (
-            |_, found| place(found).vcpus_permitted = Some(5),
-            "instance_count: `2`, and one more while it is updated, want 6 virtual CPUs; the quota L-1216C47A is 5",
-        ),
-        (
-            |_, found| found.accelerators = Some(Used { used: 20, most: 20 }),
-            "edge: the account has 20 accelerators, and its quota is 20",
-        ),
-        (|wanted, _| zone(wanted), "edge.hosted_zone_id: the account has no zone `Z1`"),
-        (
-            |wanted, found| {
-                zone(wanted);
-                found.zone = Some("notexample.com.".to_owned());
-            },
-            "edge.name: `edge.example.com` is not in the zone notexample.com",
-        ),
-        (
-            |wanted, found| {
-                zone(wanted);
-                found.zone = Some("ample.com.".to_owned());
-            },
-            "is not in the zone ample.com",
-        ),
-        (|_, found| state(found, "UPDATE_IN_PROGRESS"), "it is `UPDATE_IN_PROGRESS`: something is under way"),
-        (
-            |_, found| state(found, "ROLLBACK_COMPLETE"),
-            "`gatehouse-deploy remove --failed --stage prd` deletes it with what it left",
-        ),
-        (
-            |_, found| state(found, "UPDATE_ROLLBACK_FAILED"),
-            "`aws cloudformation continue-update-rollback --stack-name gatehouse-prd-domains --region eu-central-1` goes on",
-        ),
-        (
-            |_, found| state(found, "DELETE_FAILED"),
-            "`aws cloudformation delete-stack --stack-name gatehouse-prd-domains --region eu-central-1` goes on with it, and leaves tables",
-        ),
-    ];
-    for (spoil, said) in cases {
-        let refused = refused(Purpose::Deploy, spoil);
-        assert!(matches!(&refused[..], [only] if only.contains(said)), "{said}: {refused:?}");
-    }
-    // All at once, not the first alone.
-    let refused = refused(Purpose::Update, |_, found| place(found).image = None);
-    assert_eq!(refused.len(), 3, "{refused:?}");
-    assert!(refused[0].contains("stack fleet in eu-central-1: there is none to update"), "{refused:?}");
-}
-
-#[test]
-fn a_package_of_functions_that_is_nowhere_is_refused() {
-    let found = Found { functions: FoundPackage::default(), ..empty_account() };
-    let refused = deploy(&with_functions(&[HOME]), &found, Purpose::Deploy).unwrap_err();
-    assert_eq!(refused, [Refusal::NoDomainFunctions("functions.zip".to_owned())]);
-}
-
-#[test]
-fn a_name_in_its_zone_is_taken() {
-    let mut wanted = wanted(&[HOME]);
-    (wanted.edge.hosted_zone_id, wanted.edge.name) = ("Z1".to_owned(), "edge.example.com".to_owned());
-    for zone in ["example.com.", "edge.example.com."] {
-        let found = Found { zone: Some(zone.to_owned()), ..empty_account() };
-        assert!(deploy(&wanted, &found, Purpose::Deploy).is_ok(), "{zone}");
-    }
-}
-
-fn all(with_data: bool) -> Removal {
-    Removal::All { with_data, confirmed: Some("prd".to_owned()) }
-}
-
-#[test]
-fn tables_go_last_and_on_request_only() {
-    let wanted = wanted(&[HOME, AWAY]);
-    let found = after(&wanted);
-    let mut expected = vec![
-        vec![
-            "eu-central-1: delete gatehouse-prd-fleet and wait until it is gone",
-            "us-east-1: delete gatehouse-prd-fleet and wait until it is gone",
-        ],
-        vec!["eu-central-1: take the protection from gatehouse-prd-edge: its static addresses will be lost"],
-        vec!["eu-central-1: delete gatehouse-prd-edge and wait until it is gone"],
-        vec![
-            "eu-central-1: empty the bucket of gatehouse-prd-artifacts, all versions",
-            "us-east-1: empty the bucket of gatehouse-prd-artifacts, all versions",
-        ],
-        vec![
-            "eu-central-1: delete gatehouse-prd-artifacts and wait until it is gone",
-            "us-east-1: delete gatehouse-prd-artifacts and wait until it is gone",
-        ],
-    ];
-    assert_eq!(sentences(&remove(&wanted, &found, &all(false)).unwrap()), expected);
-    let table = "take the deletion protection from the table the";
-    let tables = ["CertificatesTable", "DomainsTable", "StateTable"]
-        .map(|name| format!("eu-central-1: {table} {name} and delete it"));
-    expected.push(tables.iter().map(String::as_str).collect());
-    expected.push(vec![
-        "eu-central-1: schedule the key the Key for deletion in 30 days: backups cannot be read without it",
-    ]);
-    expected.push(vec!["eu-central-1: delete gatehouse-prd-domains and wait until it is gone"]);
-    assert_eq!(sentences(&remove(&wanted, &found, &all(true)).unwrap()), expected);
-}
-
-#[test]
-fn tables_that_were_there_before_stay() {
-    let wanted = wanted(&[HOME]);
-    let mut found = after(&wanted);
-    let domains = found.stacks.get_mut(&key(Kind::Domains, HOME)).unwrap();
-    let existing = [("ExistingCertificatesTable", "caddy"), ("ExistingKey", "arn")];
-    domains.parameters.extend(existing.map(|(name, value)| (name.to_owned(), value.to_owned())));
-    let said = sentences(&remove(&wanted, &found, &all(true)).unwrap()).concat().join("\n");
-    assert!(!said.contains("CertificatesTable") && !said.contains("the key"), "{said}");
-    assert!(said.contains("DomainsTable") && said.contains("StateTable"), "{said}");
-}
-
-#[test]
-fn what_a_failed_creation_left_goes_with_it_and_nothing_that_works() {
-    let wanted = wanted(&[HOME, AWAY]);
-    let mut found = with_status(after(&wanted), Kind::Domains, "ROLLBACK_COMPLETE");
-    let domains = found.stacks.get_mut(&key(Kind::Domains, HOME)).unwrap();
-    domains.outputs.clear();
-    let made = [("CertificatesTable", "gatehouse-prd-certificates"), ("Key", "1234abcd")];
-    domains.made = made.map(|(name, id)| (name.to_owned(), id.to_owned())).into();
-    let failed = |confirmed: Option<&str>| {
-        remove(&wanted, &found, &Removal::Failed { confirmed: confirmed.map(str::to_owned) })
-    };
-    let refused = failed(None).unwrap_err();
-    let tables = vec!["gatehouse-prd-certificates".to_owned()];
-    assert_eq!(refused, [Refusal::UnconfirmedTables { tables, stage: "prd".to_owned() }]);
-    let expected = [
-        "eu-central-1: take the deletion protection from the table gatehouse-prd-certificates and delete it",
-        "eu-central-1: schedule the key 1234abcd for deletion in 30 days: backups cannot be read without it",
-        "eu-central-1: delete gatehouse-prd-domains and wait until it is gone",
-    ];
-    assert_eq!(sentences(&failed(Some("prd")).unwrap()).concat(), expected);
-    // The whole stage's removal knows them, too.
-    assert!(sentences(&remove(&wanted, &found, &all(true)).unwrap()).concat().ends_with(&expected.map(str::to_owned)));
-}
-
-#[test]
-fn each_stack_that_failed_goes_without_the_stages_name_where_no_table_goes() {
-    let wanted = wanted(&[HOME]);
-    for kind in [Kind::Artifacts, Kind::Edge, Kind::Fleet] {
-        let found = with_status(after(&wanted), kind, "ROLLBACK_FAILED");
-        let plan = remove(&wanted, &found, &Removal::Failed { confirmed: None }).unwrap();
-        let last = sentences(&plan).concat().pop().unwrap();
-        assert_eq!(last, format!("eu-central-1: delete gatehouse-prd-{} and wait until it is gone", kind.name()));
-    }
-    let refused = remove(&wanted, &after(&wanted), &Removal::Failed { confirmed: None }).unwrap_err();
-    assert_eq!(refused, [Refusal::NothingFailed]);
-}
-
-#[test]
-fn a_region_goes_alone() {
-    let wanted = wanted(&[HOME, AWAY]);
-    let plan = remove(&wanted, &after(&wanted), &Removal::Regions(vec![region(AWAY)])).unwrap();
-    let said = sentences(&plan).concat();
-    assert_eq!(said.len(), 3, "{said:?}");
-    assert!(said.iter().all(|sentence| sentence.starts_with("us-east-1: ")), "{said:?}");
-}
-
-#[test]
-fn what_failed_can_be_removed_and_what_is_under_way_cannot() {
-    let wanted = wanted(&[HOME]);
-    let one = |status: &str| Found {
-        stacks: BTreeMap::from([(
-            key(Kind::Fleet, HOME),
-            FoundStack { status: status.to_owned(), ..FoundStack::default() },
-        )]),
-        ..empty_account()
-    };
-    for (status, steps) in [
-        ("ROLLBACK_COMPLETE", Some(1)),
-        ("DELETE_FAILED", Some(1)),
-        ("REVIEW_IN_PROGRESS", Some(1)),
-        ("DELETE_IN_PROGRESS", None),
-    ] {
-        let plan = remove(&wanted, &one(status), &all(false));
-        assert_eq!(plan.ok().map(|plan| plan.waves.len()), steps, "{status}");
-    }
-}
-
-#[test]
-fn a_removal_is_refused_without_the_stages_name_or_a_stack() {
-    let wanted = wanted(&[HOME, AWAY]);
-    let found = after(&wanted);
-    for confirmed in [None, Some("tst".to_owned())] {
-        let refused = remove(&wanted, &found, &Removal::All { with_data: false, confirmed }).unwrap_err();
-        assert_eq!(refused, [Refusal::Unconfirmed { stage: "prd".to_owned() }]);
-    }
-    let refused = remove(&wanted, &found, &Removal::Regions(vec![region("eu-west-1")])).unwrap_err();
-    assert_eq!(refused, [Refusal::NothingToRemove(region("eu-west-1"))]);
 }

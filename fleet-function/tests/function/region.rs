@@ -159,11 +159,8 @@ impl Region {
         let mut descriptions = Vec::new();
         for (id, described) in &mut self.endpoints {
             *described += 1;
-            let health = match *described > HEALTHY_AFTER {
-                _ if self.sick.contains(id) => "UNHEALTHY",
-                true => "HEALTHY",
-                false => "INITIAL",
-            };
+            let checked = if *described > HEALTHY_AFTER { "HEALTHY" } else { "INITIAL" };
+            let health = if self.sick.contains(id) { "UNHEALTHY" } else { checked };
             descriptions.push(json!({"EndpointId": id, "Weight": 128, "HealthState": health}));
         }
         let group = json!({"EndpointGroupArn": ENDPOINT_GROUP, "EndpointDescriptions": descriptions});
