@@ -33,6 +33,9 @@ pub(crate) fn check(shell: &Shell) -> anyhow::Result<()> {
     let python = bin.join("python");
     passes(cmd!(shell, "{python} {FOLDER}/check/actions.py").args(&templates), "a table of actions")?;
     refuses(shell, cmd!(shell, "{python} {FOLDER}/check/actions.py {REFUSED}"))?;
+    let stacks = templates.iter().filter(|path| !path.ends_with("deployer.yaml"));
+    let handlers = cmd!(shell, "{python} {FOLDER}/check/handlers.py {FOLDER}/deployer.yaml");
+    passes(handlers.args(stacks), "what AWS's schemas read")?;
     let documented = cmd!(shell, "{python} {FOLDER}/check/documented.py {FOLDER}/fleet.yaml {SECURITY}");
     passes(documented, "docs/security.md")?;
     let rules = rules(&texts.0).count();
