@@ -143,7 +143,8 @@ impl Report {
     pub(crate) fn fault(&self) -> Option<String> {
         let mut faults = self.refused.clone();
         if !self.unhealthy.is_empty() {
-            faults.push(format!("in service, and unhealthy at the accelerator: {}", self.unhealthy.join(" ")));
+            faults
+                .push(format!("in service, and unhealthy at the accelerator: {}", self.unhealthy.join(" ")));
         }
         (!faults.is_empty()).then(|| faults.join("; "))
     }

@@ -221,7 +221,9 @@ fn read_made(events: &[Tree]) -> BTreeMap<String, String> {
     for event in events.iter().rev() {
         let (name, id) = (event.text("LogicalResourceId"), event.text("PhysicalResourceId"));
         match (event.text("ResourceStatus"), event.text("ResourceStatusReason")) {
-            ("CREATE_COMPLETE", _) | ("CREATE_IN_PROGRESS", "Resource creation Initiated") if !id.is_empty() => {
+            ("CREATE_COMPLETE", _) | ("CREATE_IN_PROGRESS", "Resource creation Initiated")
+                if !id.is_empty() =>
+            {
                 made.insert(name.to_owned(), id.to_owned());
             }
             ("DELETE_COMPLETE", _) => drop(made.remove(name)),
@@ -288,10 +290,26 @@ mod tests {
         for (events, is_made) in [
             (vec![begun, initiated, ("CREATE_COMPLETE", ""), skipped], true),
             (vec![begun, initiated, cancelled, skipped], true),
-            (vec![begun, initiated, ("CREATE_COMPLETE", ""), ("DELETE_IN_PROGRESS", ""), ("DELETE_COMPLETE", "")], false),
+            (
+                vec![
+                    begun,
+                    initiated,
+                    ("CREATE_COMPLETE", ""),
+                    ("DELETE_IN_PROGRESS", ""),
+                    ("DELETE_COMPLETE", ""),
+                ],
+                false,
+            ),
             (vec![begun, cancelled], false),
             // A table of somebody else's.
-            (vec![begun, ("CREATE_FAILED", "Resource of type 'AWS::DynamoDB::Table' already exists."), skipped], false),
+            (
+                vec![
+                    begun,
+                    ("CREATE_FAILED", "Resource of type 'AWS::DynamoDB::Table' already exists."),
+                    skipped,
+                ],
+                false,
+            ),
             (vec![begun, initiated, ("CREATE_FAILED", "t already exists"), skipped], false),
         ] {
             let member = |(status, reason): &(&str, &str)| {

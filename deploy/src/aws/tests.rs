@@ -66,7 +66,8 @@ async fn what_may_have_been_done_is_not_done_twice() {
 
 #[tokio::test]
 async fn a_quota_that_may_not_be_asked_for_is_none() {
-    let denied = r#"{"__type":"AccessDeniedException","Message":"an explicit deny in a service control policy"}"#;
+    let denied =
+        r#"{"__type":"AccessDeniedException","Message":"an explicit deny in a service control policy"}"#;
     for (status, body, wanted) in [
         (200, r#"{"Quotas":[{"QuotaName":"Standard accelerators per AWS account","Value":20.0}]}"#, Some(20)),
         (400, denied, None),

@@ -231,7 +231,8 @@ mod tests {
         let alarm = |name: &str, state: &str| Alarm { name: name.to_owned(), state: state.to_owned() };
         let alarms =
             [alarm("a-Missing-1", "ALARM"), alarm("a-Fails-2", "OK"), alarm("a-3", "INSUFFICIENT_DATA")];
-        for (name, is_one) in [("a-Missing-1", false), ("a-Fails-2", true), ("a-3", true), ("Fails-2", false)] {
+        for (name, is_one) in [("a-Missing-1", false), ("a-Fails-2", true), ("a-3", true), ("Fails-2", false)]
+        {
             let arn = format!("arn:aws:cloudwatch:eu-central-1:123456789012:alarm:{name}");
             assert_eq!(is_quiet(&arn, &alarms), is_one, "{name}");
         }

@@ -86,7 +86,9 @@ pub(crate) enum Refusal {
         tables.join(" ")
     )]
     UnconfirmedTables { tables: Vec<String>, stage: String },
-    #[error("--failed: of no stack of this stage has the creation failed; `--region` and `--all` remove others")]
+    #[error(
+        "--failed: of no stack of this stage has the creation failed; `--region` and `--all` remove others"
+    )]
     NothingFailed,
     #[error("--region: `{0}` has neither a fleet nor a bucket of this stage")]
     NothingToRemove(Region),
@@ -107,7 +109,8 @@ pub(super) fn of_rollout(wanted: &Wanted, found: &Found, purpose: Purpose) -> Ve
         // Nobody could look there.
         return refused;
     }
-    let judged = found.stacks.iter().filter(|(key, stack)| is_in_the_way(key, stack.condition(), wanted, purpose));
+    let judged =
+        found.stacks.iter().filter(|(key, stack)| is_in_the_way(key, stack.condition(), wanted, purpose));
     refused.extend(judged.filter_map(|(key, stack)| state(key, &stack.status, &wanted.stage)));
     match purpose {
         Purpose::Update => {
@@ -191,7 +194,9 @@ fn by_hand(verb: &str, key: &StackKey, stage: &Stage) -> String {
 /// What goes with a stack whose deletion goes on.
 fn lost_with(kind: Kind) -> &'static str {
     match kind {
-        Kind::Edge => "and the accelerator's static addresses are lost for ever unless `--retain-resources` names it",
+        Kind::Edge => {
+            "and the accelerator's static addresses are lost for ever unless `--retain-resources` names it"
+        }
         Kind::Domains => "and leaves tables and key",
         Kind::Artifacts | Kind::Functions | Kind::Fleet => "and with all that it still holds",
     }

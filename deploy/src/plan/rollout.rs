@@ -85,8 +85,12 @@ impl Rollout<'_> {
             Purpose::Update => Vec::new(),
             Purpose::Deploy => {
                 let kinds = [Kind::Artifacts, Kind::Domains, Kind::Edge].into_iter();
-                let is_later = |kind: &Kind| *kind == Kind::Edge && becomes_dual_stack(self.wanted, self.found);
-                let changes = kinds.filter(|kind| !is_later(kind)).flat_map(|kind| self.changes(kind)).map(Step::Change);
+                let is_later =
+                    |kind: &Kind| *kind == Kind::Edge && becomes_dual_stack(self.wanted, self.found);
+                let changes = kinds
+                    .filter(|kind| !is_later(kind))
+                    .flat_map(|kind| self.changes(kind))
+                    .map(Step::Change);
                 let functions = StackKey::new(Kind::Functions, &self.wanted.home);
                 let replaced = self.is_replaced(&functions).then_some(Step::Delete(functions));
                 changes.chain(replaced).collect()

@@ -240,7 +240,11 @@ fn functions_that_could_not_be_made_are_made_anew_and_forbid_nothing_else() {
     for status in ["ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED"] {
         let found = with_status(after(&wanted), Kind::Functions, status);
         let anew = deploy(&wanted, &found, Purpose::Deploy).unwrap();
-        assert_eq!(sentences(&anew), [[delete], ["eu-central-1: create gatehouse-prd-functions"]], "{status}");
+        assert_eq!(
+            sentences(&anew),
+            [[delete], ["eu-central-1: create gatehouse-prd-functions"]],
+            "{status}"
+        );
         assert_eq!(sentences(&deploy(&none, &found, Purpose::Deploy).unwrap()), [[delete]], "{status}");
         let update = [["eu-central-1: update gatehouse-prd-fleet: ImageVersion=0.2.0"]];
         assert_eq!(sentences(&deploy(&newer, &found, Purpose::Update).unwrap()), update, "{status}");
@@ -279,7 +283,8 @@ fn fewer_instances_are_no_missing_ones() {
         (3, vec!["the InstancesMissing", "the FunctionFails"]),
     ] {
         let mut wanted = wanted(&[HOME]);
-        let found = after(&wanted);
+        let mut found = after(&wanted);
+        found.places.get_mut(&region(HOME)).unwrap().vcpus_permitted = None;
         wanted.image_version = "0.2.0".to_owned();
         wanted.regions.get_mut(&region(HOME)).unwrap().instance_count = count;
         let plan = deploy(&wanted, &found, Purpose::Update).unwrap();

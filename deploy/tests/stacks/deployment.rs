@@ -175,10 +175,16 @@ fn tables_that_a_failed_creation_left_are_cleared_away_by_the_command_that_is_na
     let broken = "[tables]\nkey = \"arn:aws:kms:eu-central-1:123456789012:key/broken\"\n";
     account.describe_with("0.1.0", &BOTH[..1], broken);
     let failed = account.run("deploy");
-    assert!(failed.err.contains("create gatehouse-tst-domains: it ended as ROLLBACK_COMPLETE"), "{failed:#?}");
+    assert!(
+        failed.err.contains("create gatehouse-tst-domains: it ended as ROLLBACK_COMPLETE"),
+        "{failed:#?}"
+    );
     account.describe("0.1.0", &BOTH[..1]);
     let refused = account.run("deploy");
-    assert!(refused.err.contains("`gatehouse-deploy remove --failed --stage tst` deletes it"), "{refused:#?}");
+    assert!(
+        refused.err.contains("`gatehouse-deploy remove --failed --stage tst` deletes it"),
+        "{refused:#?}"
+    );
     let unconfirmed = account.run("remove --failed");
     assert!(unconfirmed.err.contains("gatehouse-tst-certificates would be deleted"), "{unconfirmed:#?}");
     let removed = account.run("remove --failed --confirm tst");
@@ -239,7 +245,10 @@ fn what_cannot_be_done_is_said_before_anything_is_changed() {
     }
     // A region that is named has to answer.
     let denied = account.run("remove --region ap-southeast-2");
-    assert!(denied.err.contains("ap-southeast-2: cloudformation:DescribeStacks: AccessDenied"), "{denied:#?}");
+    assert!(
+        denied.err.contains("ap-southeast-2: cloudformation:DescribeStacks: AccessDenied"),
+        "{denied:#?}"
+    );
     // Wrong usage.
     for words in ["remove --region us-east-1 --with-data", "remove --failed --all", "remove"] {
         assert_eq!(account.run(words).code, Some(2), "{words}");

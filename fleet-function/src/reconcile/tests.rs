@@ -51,7 +51,8 @@ fn who_is_in_service_and_unhealthy_is_named_and_nobody_else() {
         ("Terminating:Wait", Unhealthy, false),
         ("Standby", Unhealthy, false),
     ] {
-        let plan = Plan::of(&seen(&[("i-a", health), ("i-b", Healthy)], &[("i-a", state), ("i-b", "InService")]));
+        let plan =
+            Plan::of(&seen(&[("i-a", health), ("i-b", Healthy)], &[("i-a", state), ("i-b", "InService")]));
         assert_eq!(!plan.unhealthy.is_empty(), is_named, "{state} {health:?}: {:?}", plan.unhealthy);
     }
 }

@@ -67,7 +67,11 @@ fn what_a_failed_creation_left_goes_with_it_and_nothing_that_works() {
     ];
     assert_eq!(sentences(&failed(Some("prd")).unwrap()).concat(), expected);
     // The whole stage's removal knows them, too.
-    assert!(sentences(&remove(&wanted, &found, &all(true)).unwrap()).concat().ends_with(&expected.map(str::to_owned)));
+    assert!(
+        sentences(&remove(&wanted, &found, &all(true)).unwrap())
+            .concat()
+            .ends_with(&expected.map(str::to_owned))
+    );
 }
 
 #[test]
@@ -77,7 +81,10 @@ fn each_stack_that_failed_goes_without_the_stages_name_where_no_table_goes() {
         let found = with_status(after(&wanted), kind, "ROLLBACK_FAILED");
         let plan = remove(&wanted, &found, &Removal::Failed { confirmed: None }).unwrap();
         let last = sentences(&plan).concat().pop().unwrap();
-        assert_eq!(last, format!("eu-central-1: delete gatehouse-prd-{} and wait until it is gone", kind.name()));
+        assert_eq!(
+            last,
+            format!("eu-central-1: delete gatehouse-prd-{} and wait until it is gone", kind.name())
+        );
     }
     let refused = remove(&wanted, &after(&wanted), &Removal::Failed { confirmed: None }).unwrap_err();
     assert_eq!(refused, [Refusal::NothingFailed]);
