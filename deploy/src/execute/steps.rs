@@ -201,7 +201,7 @@ impl From<Ended> for StepError {
 }
 
 /// Whether an alarm may turn an update back. Where it is on before, CloudFormation would go back at once, and what is to mend the fleet could
-/// never come; where somebody has deleted it, CloudFormation would, too ("RollbackConfiguration").
+/// never come; where somebody has deleted it, CloudFormation would, too ("`RollbackConfiguration`").
 fn is_quiet(arn: &str, alarms: &[Alarm]) -> bool {
     let name = arn.rsplit(':').next();
     alarms.iter().any(|alarm| alarm.state != "ALARM" && Some(alarm.name.as_str()) == name)
