@@ -254,6 +254,8 @@ async fn left(aws: &Aws, wanted: &Wanted) -> Result<(), Box<dyn Error>> {
             left.push(format!("table {name} in {}", wanted.home));
         }
     }
+    let keys = aws.keys(&wanted.home, &wanted.stage).await?;
+    left.extend(keys.iter().map(|key| format!("key {key}")));
     let name = format!("gatehouse-{}", wanted.stage);
     let accelerators = aws.accelerator_names().await?;
     left.extend(accelerators.into_iter().filter(|one| *one == name).map(|one| format!("accelerator {one}")));

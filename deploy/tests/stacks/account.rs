@@ -147,6 +147,7 @@ impl Call {
             ("s3", "GETVersions") => "s3:ListBucketVersions".to_owned(),
             ("s3", "DELETE") => "s3:DeleteObjectVersion".to_owned(),
             ("route53", "GET") => "route53:GetHostedZone".to_owned(),
+            ("tagging", action) => format!("tag:{action}"),
             ("monitoring", action) => format!("cloudwatch:{action}"),
             (service, action) => format!("{service}:{action}"),
         };

@@ -356,6 +356,21 @@ def accelerators(operation, parameters):
     return {"EndpointGroup": {"EndpointGroupArn": arn, "EndpointDescriptions": endpoints}}
 
 
+def keys():
+    return {key.arn: key for region in REGIONS for key in kms_backends[ACCOUNT][region].keys.values()}
+
+
+def tagged_keys(operation, parameters):
+    assert (operation, parameters["ResourceTypeFilters"]) == ("GetResources", ["kms:key"]), parameters
+    # Those of the stacks, whose tags moto does not hand on. What is about to be deleted is told, too.
+    return {"ResourceTagMappingList": [{"ResourceARN": arn} for arn in keys()]}
+
+
+def describe_key(operation, parameters):
+    """moto's own fails for a key of a stack."""
+    return {"KeyMetadata": {"KeyState": keys()[parameters["KeyId"]].key_state}}
+
+
 def quotas(operation, parameters):
     if operation == "GetServiceQuota":
         assert parameters == {"ServiceCode": "ec2", "QuotaCode": "L-1216C47A"}, parameters
@@ -394,13 +409,12 @@ def left():
     counts = {name: sum(len(of(region)) for region in REGIONS) for name, of in lists.items()}
     counts["buckets"] = len(s3_backends[ACCOUNT]["aws"].buckets)
     counts["accelerators"] = len(ACCELERATORS) + len(GROUPS)
-    keys = [key for region in REGIONS for key in kms_backends[ACCOUNT][region].keys.values()]
-    counts["keys"] = sum(key.key_state != "PendingDeletion" for key in keys)
+    counts["keys"] = sum(key.key_state != "PendingDeletion" for key in keys().values())
     return counts
 
 
 def served(application, calls):
-    doubles = {"globalaccelerator": accelerators, "servicequotas": quotas}
+    doubles = {"globalaccelerator": accelerators, "servicequotas": quotas, "tagging": tagged_keys, "kms:DescribeKey": describe_key}
 
     def answer(environ, start_response):
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
@@ -425,7 +439,7 @@ def served(application, calls):
             said = b"<ErrorResponse><Error><Code>AccessDenied</Code><Message>not authorized: an explicit deny in a service control policy</Message></Error></ErrorResponse>"
             start_response("403 Forbidden", [("Content-Type", "text/xml"), ("Content-Length", str(len(said)))])
             return [said]
-        if double := doubles.get(one["service"]):
+        if double := doubles.get(one["service"]) or doubles.get(f"{one['service']}:{one['action']}"):
             said = json.dumps(double(one["action"], one["parameters"])).encode()
             start_response("200 OK", [("Content-Type", "application/x-amz-json-1.1"), ("Content-Length", str(len(said)))])
             return [said]
