@@ -228,7 +228,7 @@ fn print(plan: &Plan, wanted: &Wanted) {
     }
 }
 
-/// What a removal leaves there, and a status does not tell, nobody else would know of.
+/// Says where nobody looked: what there is, a removal leaves, and a status does not tell.
 fn tell_denied(found: &Found) {
     let denied: Vec<_> = found.denied.iter().map(Region::as_str).collect();
     if !denied.is_empty() {

