@@ -13,7 +13,7 @@ use std::{error::Error, fmt, pin::Pin, sync::Arc, time::Duration};
 use serde_json::Value;
 
 pub(crate) use self::{
-    cloudformation::ChangeSet,
+    cloudformation::{ChangeSet, Ended},
     regional::{Alarm, Endpoint, Group},
     signed::Signed,
 };
@@ -74,6 +74,11 @@ impl Fault {
     pub(crate) fn is_absence(&self) -> bool {
         let absent = ["NotFound", "NoSuch", "ParameterNotFound", "InvalidAMIID", "InvalidInstanceType"];
         absent.iter().any(|word| self.code.contains(word)) || self.said.contains("does not exist")
+    }
+
+    /// Whether the caller may not ask.
+    pub(crate) fn is_denial(&self) -> bool {
+        ["AccessDenied", "UnauthorizedOperation"].iter().any(|word| self.code.contains(word))
     }
 }
 

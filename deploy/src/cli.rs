@@ -57,12 +57,15 @@ enum Command {
         #[command(flatten)]
         fleet: Fleet,
         /// Everything but the tables, in all regions
-        #[arg(long, conflicts_with = "region", required_unless_present = "region")]
+        #[arg(long, conflicts_with = "region", required_unless_present_any = ["region", "failed"])]
         all: bool,
+        /// Stacks whose creation failed, with the tables and the key that they left; nothing that ever worked
+        #[arg(long, conflicts_with_all = ["region", "all", "with_data"])]
+        failed: bool,
         /// The tables, too, with all domains and certificates
         #[arg(long, conflicts_with = "region")]
         with_data: bool,
-        /// The stage's name once more: the static addresses will be lost
+        /// The stage's name once more: static addresses, or tables with their data, will be lost
         #[arg(long, value_name = "STAGE")]
         confirm: Option<String>,
         /// Print the steps, change nothing
@@ -154,9 +157,10 @@ impl Fleet {
 
     async fn remove(&self, removal: impl FnOnce(Vec<Region>) -> Removal, dry_run: bool) -> Outcome {
         let (wanted, regions) = self.read()?;
-        let removal = removal(regions);
         let aws = self.aws(&wanted).await?;
-        let found = look::for_stacks(&aws, &wanted.stage, &wanted.home).await?;
+        let found = look::for_stacks(&aws, &wanted, &regions).await?;
+        tell_denied(&found);
+        let removal = removal(regions);
         let plan = match plan::remove(&wanted, &found, &removal) {
             Ok(plan) => plan,
             Err(refused) => return Ok(refuse(&refused)),
@@ -172,7 +176,8 @@ impl Fleet {
         let (wanted, regions) = self.read()?;
         let wanted = wanted.only(&regions)?;
         let aws = self.aws(&wanted).await?;
-        let found = look::for_stacks(&aws, &wanted.stage, &wanted.home).await?;
+        let found = look::for_stacks(&aws, &wanted, &regions).await?;
+        tell_denied(&found);
         let status = Status::look(&aws, &wanted, &found).await?;
         if json {
             println!("{:#}", status.json());
@@ -190,9 +195,12 @@ impl Command {
             Self::Plan { fleet, offline: false } => fleet.roll_out(Purpose::Deploy, true).await,
             Self::Deploy(Rollout { fleet, dry_run }) => fleet.roll_out(Purpose::Deploy, dry_run).await,
             Self::Update(Rollout { fleet, dry_run }) => fleet.roll_out(Purpose::Update, dry_run).await,
-            Self::Remove { fleet, all, with_data, confirm: confirmed, dry_run } => {
-                let all = all.then_some(Removal::All { with_data, confirmed });
-                let removal = |regions| all.unwrap_or(Removal::Regions(regions));
+            Self::Remove { fleet, all, failed, with_data, confirm: confirmed, dry_run } => {
+                let removal = |regions| match (all, failed) {
+                    (true, _) => Removal::All { with_data, confirmed },
+                    (false, true) => Removal::Failed { confirmed },
+                    (false, false) => Removal::Regions(regions),
+                };
                 fleet.remove(removal, dry_run).await
             }
             Self::Status { fleet, json } => fleet.status(json).await,
@@ -220,6 +228,14 @@ fn print(plan: &Plan, wanted: &Wanted) {
     }
 }
 
+/// Says where nobody looked: what there is, a removal leaves, and a status does not tell.
+fn tell_denied(found: &Found) {
+    let denied: Vec<_> = found.denied.iter().map(Region::as_str).collect();
+    if !denied.is_empty() {
+        eprintln!("not looked at, since access is denied: {}", denied.join(" "));
+    }
+}
+
 fn refuse(refused: &[Refusal]) -> ExitCode {
     for refusal in refused {
         eprintln!("refused: {refusal}");
@@ -230,7 +246,7 @@ fn refuse(refused: &[Refusal]) -> ExitCode {
 
 /// Counts what there still is of the stage, since it may cost something.
 async fn left(aws: &Aws, wanted: &Wanted) -> Result<(), Box<dyn Error>> {
-    let found = look::for_stacks(aws, &wanted.stage, &wanted.home).await?;
+    let found = look::for_stacks(aws, wanted, &[]).await?;
     let mut left: Vec<_> = found.stacks.keys().map(ToString::to_string).collect();
     for kind in ["certificates", "domains", "state"] {
         let name = format!("gatehouse-{}-{kind}", wanted.stage);
@@ -238,6 +254,8 @@ async fn left(aws: &Aws, wanted: &Wanted) -> Result<(), Box<dyn Error>> {
             left.push(format!("table {name} in {}", wanted.home));
         }
     }
+    let keys = aws.keys(&wanted.home, &wanted.stage).await?;
+    left.extend(keys.iter().map(|key| format!("key {key}")));
     let name = format!("gatehouse-{}", wanted.stage);
     let accelerators = aws.accelerator_names().await?;
     left.extend(accelerators.into_iter().filter(|one| *one == name).map(|one| format!("accelerator {one}")));

@@ -12,6 +12,8 @@ use crate::code_package::CodePackage;
 pub(crate) struct DomainFunctions {
     pub(crate) package: CodePackage,
     pub(crate) verifier: Verifier,
+    /// Invocations of it at a time; none for as many as the account has.
+    pub(crate) verifier_concurrency: Option<u16>,
     /// TOML; empty for no checker.
     pub(crate) checker_settings: String,
     pub(crate) schedule: String,
@@ -37,6 +39,7 @@ pub(crate) struct DomainFunctionsFile {
     package: PathBuf,
     #[serde(default)]
     verifier: Verifier,
+    verifier_concurrency: Option<u16>,
     #[serde(default)]
     checker: bool,
     schedule: Option<String>,
@@ -49,6 +52,8 @@ pub(crate) struct DomainFunctionsFile {
 pub(crate) enum FunctionsError {
     #[error("domain_functions: `verifier = \"none\"` and no checker leave none; leave the table out")]
     Neither,
+    #[error("domain_functions.verifier_concurrency: `{0}`; give 1 to 999, or leave it out for no limit")]
+    Concurrency(u16),
     #[error("settings: the file is not TOML, so that the checker's cannot be taken from it")]
     Settings(#[source] Box<toml::de::Error>),
     #[error("domain_functions.checker: the settings name no edge; set `verification.edge_names` in them")]
@@ -69,10 +74,14 @@ impl DomainFunctions {
         if file.verifier == Verifier::None && !file.checker {
             return Err(FunctionsError::Neither);
         }
+        if let Some(other) = file.verifier_concurrency.filter(|number| !(1..=999).contains(number)) {
+            return Err(FunctionsError::Concurrency(other));
+        }
         let checker_settings = if file.checker { of_checker(settings)? } else { String::new() };
         Ok(Self {
             package: folder.join(file.package).into(),
             verifier: file.verifier,
+            verifier_concurrency: file.verifier_concurrency,
             checker_settings,
             schedule: file.schedule.unwrap_or_else(|| "rate(5 minutes)".to_owned()),
             alarm_topic: file.alarm_topic,
@@ -160,6 +169,8 @@ mod tests {
         let long = format!("[verification]\nedge_names = [\"{}\"]\n", "a".repeat(MOST_BYTES));
         for (text, settings, named) in [
             ("verifier = \"none\"", "", "leave the table out"),
+            ("verifier_concurrency = 0", "", "verifier_concurrency: `0`; give 1 to 999"),
+            ("verifier_concurrency = 1000", "", "verifier_concurrency: `1000`"),
             ("checker = true", "[verification]\n", "verification.edge_names"),
             ("checker = true", "[verification]\nedge_names = []\n", "verification.edge_names"),
             ("checker = true", "no TOML", "settings: the file is not TOML"),

@@ -23,6 +23,7 @@ type Outputs = BTreeMap<StackKey, BTreeMap<String, String>>;
 pub(crate) struct Execution {
     aws: Aws,
     stage: Stage,
+    role: Option<String>,
     outputs: Outputs,
     started: Instant,
 }
@@ -41,7 +42,13 @@ pub(crate) struct Incomplete {
 impl Execution {
     pub(crate) fn new(aws: Aws, wanted: &Wanted, found: &Found) -> Self {
         let outputs = found.stacks.iter().map(|(key, stack)| (key.clone(), stack.outputs.clone()));
-        Self { aws, stage: wanted.stage.clone(), outputs: outputs.collect(), started: Instant::now() }
+        Self {
+            aws,
+            stage: wanted.stage.clone(),
+            role: wanted.service_role.clone(),
+            outputs: outputs.collect(),
+            started: Instant::now(),
+        }
     }
 
     pub(crate) async fn run(mut self, plan: Plan) -> Result<(), Incomplete> {
@@ -64,6 +71,7 @@ impl Execution {
             let context = steps::Context {
                 aws: self.aws.clone(),
                 stage: self.stage.clone(),
+                role: self.role.clone(),
                 outputs: Arc::clone(&outputs),
             };
             steps.spawn(async move { (title, context.carry_out(step).await) });

@@ -15,6 +15,8 @@ pub(crate) struct Found {
     /// Regions that the account may use.
     pub(crate) regions: BTreeSet<Region>,
     pub(crate) stacks: BTreeMap<StackKey, FoundStack>,
+    /// Regions that the fleet's file does not name, and into which the caller may not look: an organization denies them, mostly.
+    pub(crate) denied: BTreeSet<Region>,
     pub(crate) places: BTreeMap<Region, FoundRegion>,
     /// The zone's name; none where the account has no such zone.
     pub(crate) zone: Option<String>,
@@ -37,12 +39,16 @@ pub(crate) struct FoundPackage {
 /// A stack.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FoundStack {
+    /// Its ARN, by which it is found once it is deleted, too.
+    pub(crate) id: String,
     /// In CloudFormation's words.
     pub(crate) status: String,
     pub(crate) parameters: BTreeMap<String, String>,
     pub(crate) outputs: BTreeMap<String, String>,
     pub(crate) template: String,
     pub(crate) is_protected: bool,
+    /// What it made although its creation failed, by the template's names: asked of the stack `domains` alone, which retains it.
+    pub(crate) made: BTreeMap<String, String>,
 }
 
 /// A region.

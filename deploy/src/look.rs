@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use crate::{
     aws::{Aws, Fault},
     found::{Found, FoundPackage, FoundRegion, FoundStack},
-    stack::{Kind, StackKey},
+    stack::{Condition, Kind, StackKey},
     wanted::{Region, RegionWanted, Stage, Wanted},
 };
 
@@ -17,7 +17,7 @@ pub(crate) async fn for_rollout(aws: &Aws, wanted: &Wanted) -> Result<Found, Fau
     let regions = wanted.regions.keys().filter(|region| found.regions.contains(region)).cloned();
     let regions: BTreeSet<_> = regions.collect();
     let with_stacks = wanted.regions_with_code().into_iter().cloned().collect();
-    stacks(&mut found, aws, &wanted.stage, &wanted.home, &with_stacks).await?;
+    stacks(&mut found, aws, wanted, &with_stacks, &with_stacks).await?;
     found.functions = functions(aws, wanted, &found).await?;
     found.has_package = wanted.function.path().is_file();
     found.accelerators = aws.accelerators().await?;
@@ -55,33 +55,40 @@ async fn functions(aws: &Aws, wanted: &Wanted, found: &Found) -> Result<FoundPac
     Ok(FoundPackage { is_here: functions.package.path().is_file(), is_uploaded })
 }
 
-/// All stacks of the stage, also where the fleet's file names no region.
-pub(crate) async fn for_stacks(aws: &Aws, stage: &Stage, home: &Region) -> Result<Found, Fault> {
-    let mut found = Found { looked: true, regions: aws.regions(home).await?, ..Found::default() };
-    let regions = found.regions.clone();
-    stacks(&mut found, aws, stage, home, &regions).await?;
+/// All stacks of the stage, also where the fleet's file names no region. A region that is denied to the caller is passed over, unless the file
+/// names it, or it is one of the `chosen`.
+pub(crate) async fn for_stacks(aws: &Aws, wanted: &Wanted, chosen: &[Region]) -> Result<Found, Fault> {
+    let mut found = Found { looked: true, regions: aws.regions(&wanted.home).await?, ..Found::default() };
+    let (regions, named) = (found.regions.clone(), wanted.regions.keys().chain(chosen).cloned().collect());
+    stacks(&mut found, aws, wanted, &regions, &named).await?;
     Ok(found)
 }
 
+/// In `regions`, of which the `named` ones have to answer.
 async fn stacks(
     found: &mut Found,
     aws: &Aws,
-    stage: &Stage,
-    home: &Region,
+    wanted: &Wanted,
     regions: &BTreeSet<Region>,
+    named: &BTreeSet<Region>,
 ) -> Result<(), Fault> {
     let mut looks = JoinSet::new();
     for kind in Kind::ALL {
-        let alone = BTreeSet::from([home.clone()]);
+        let alone = BTreeSet::from([wanted.home.clone()]);
         let regions = if kind.is_at_home() { alone } else { regions.clone() };
         for region in regions.into_iter().filter(|region| found.regions.contains(region)) {
-            let (aws, stage, key) = (aws.clone(), stage.clone(), StackKey::new(kind, &region));
+            let (aws, stage, key) = (aws.clone(), wanted.stage.clone(), StackKey::new(kind, &region));
             looks.spawn(async move { (key.clone(), stack(&aws, &stage, &key).await) });
         }
     }
     for (key, stack) in looks.join_all().await {
-        if let Some(stack) = stack? {
-            found.stacks.insert(key, stack);
+        match stack {
+            Ok(Some(stack)) => drop(found.stacks.insert(key, stack)),
+            Ok(None) => {}
+            Err(fault) if fault.is_denial() && key.region != wanted.home && !named.contains(&key.region) => {
+                found.denied.insert(key.region);
+            }
+            Err(fault) => return Err(fault),
         }
     }
     Ok(())
@@ -90,8 +97,11 @@ async fn stacks(
 async fn stack(aws: &Aws, stage: &Stage, key: &StackKey) -> Result<Option<FoundStack>, Fault> {
     let name = key.name(stage);
     let Some(mut stack) = aws.stack(&key.region, &name).await? else { return Ok(None) };
-    if stack.condition() == crate::stack::Condition::Ready {
+    if stack.condition() == Condition::Ready {
         stack.template = aws.template(&key.region, &name).await?;
+    }
+    if stack.condition() == Condition::Undone && key.kind == Kind::Domains {
+        stack.made = aws.made(&key.region, &stack.id).await?;
     }
     Ok(Some(stack))
 }

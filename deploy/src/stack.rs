@@ -87,9 +87,11 @@ pub(crate) enum Condition {
     Ready,
     /// Something is under way.
     Busy,
-    /// Its creation failed and was undone: it can only be deleted.
+    /// Its creation failed: it can only be deleted.
     Undone,
-    /// CloudFormation could not go on nor back.
+    /// Its deletion failed: it can only be deleted again.
+    HalfDeleted,
+    /// An update that failed could not be undone either.
     Stuck,
 }
 
@@ -98,7 +100,8 @@ impl Condition {
     pub(crate) fn of(status: &str) -> Self {
         match status {
             "REVIEW_IN_PROGRESS" | "DELETE_COMPLETE" => Self::Absent,
-            "ROLLBACK_COMPLETE" => Self::Undone,
+            "ROLLBACK_COMPLETE" | "ROLLBACK_FAILED" | "CREATE_FAILED" => Self::Undone,
+            "DELETE_FAILED" => Self::HalfDeleted,
             _ if status.ends_with("_IN_PROGRESS") => Self::Busy,
             _ if status.ends_with("_FAILED") => Self::Stuck,
             _ => Self::Ready,
@@ -123,8 +126,11 @@ mod tests {
             ("CREATE_IN_PROGRESS", Condition::Busy),
             ("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", Condition::Busy),
             ("UPDATE_ROLLBACK_IN_PROGRESS", Condition::Busy),
-            ("DELETE_FAILED", Condition::Stuck),
-            ("ROLLBACK_FAILED", Condition::Stuck),
+            ("ROLLBACK_COMPLETE", Condition::Undone),
+            ("ROLLBACK_FAILED", Condition::Undone),
+            ("CREATE_FAILED", Condition::Undone),
+            ("DELETE_FAILED", Condition::HalfDeleted),
+            ("UPDATE_FAILED", Condition::Stuck),
             ("UPDATE_ROLLBACK_FAILED", Condition::Stuck),
         ] {
             assert_eq!(Condition::of(status), condition, "{status}");

@@ -17,6 +17,8 @@ pub(crate) struct Status {
     /// The stacks that are not fleets, with CloudFormation's words; none where one is missing.
     base: Vec<(StackKey, Option<String>)>,
     fleets: Vec<FleetStatus>,
+    /// Regions into which the caller may not look.
+    denied: Vec<Region>,
 }
 
 /// One region's instances.
@@ -35,7 +37,7 @@ pub(crate) struct FleetStatus {
 impl Status {
     /// Asks for what the stacks that were found consist of.
     pub(crate) async fn look(aws: &Aws, wanted: &Wanted, found: &Found) -> Result<Self, Fault> {
-        let mut status = Self::default();
+        let mut status = Self { denied: found.denied.iter().cloned().collect(), ..Self::default() };
         for kind in [Kind::Domains, Kind::Edge] {
             status.base.push(of_stack(found, StackKey::new(kind, &wanted.home)));
         }
@@ -86,6 +88,7 @@ impl Status {
             "faults": self.faults(),
             "stacks": base.collect::<Vec<_>>(),
             "fleets": self.fleets.iter().map(FleetStatus::json).collect::<Vec<_>>(),
+            "denied_regions": self.denied.iter().map(Region::as_str).collect::<Vec<_>>(),
         })
     }
 }
@@ -216,6 +219,7 @@ mod tests {
                 endpoints: vec![endpoint("i-a"), endpoint("i-b")],
                 alarms: vec![Alarm { name: "a".to_owned(), state: "OK".to_owned() }],
             }],
+            denied: Vec::new(),
         }
     }
 

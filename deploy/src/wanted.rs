@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, fs, io,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
 };
 
@@ -73,6 +74,8 @@ pub(crate) struct Wanted {
     /// The instances' settings, TOML.
     pub(crate) settings: String,
     pub(crate) function: CodePackage,
+    /// ARN of the role that CloudFormation takes; none where it goes by the caller's rights.
+    pub(crate) service_role: Option<String>,
     /// The hosted zone in which instances may write challenges; empty for none.
     pub(crate) challenge_zone: String,
     pub(crate) edge: EdgeFile,
@@ -80,6 +83,8 @@ pub(crate) struct Wanted {
     /// None for no functions over the domains table.
     pub(crate) domain_functions: Option<DomainFunctions>,
     pub(crate) regions: BTreeMap<Region, RegionWanted>,
+    /// Regions of the file that were not chosen, and are left alone.
+    pub(crate) others: BTreeSet<Region>,
 }
 
 /// What is wanted of one region.
@@ -93,6 +98,8 @@ pub(crate) struct RegionWanted {
     pub(crate) instance_count: u32,
     pub(crate) settings_parameter: String,
     pub(crate) alarm_topic: String,
+    /// IPv4 addresses from which metrics are read, like `10.0.0.0/16`; empty for none.
+    pub(crate) metrics_source: String,
 }
 
 /// Where instances are launched.
@@ -134,6 +141,7 @@ struct FleetFile {
     image_version: String,
     settings: PathBuf,
     function: PathBuf,
+    service_role: Option<String>,
     instance_type: Option<String>,
     instance_count: Option<u32>,
     #[serde(default)]
@@ -159,6 +167,8 @@ struct RegionFile {
     settings_parameter: String,
     #[serde(default)]
     alarm_topic: String,
+    #[serde(default)]
+    metrics_source: String,
 }
 
 impl Wanted {
@@ -185,6 +195,9 @@ impl Wanted {
         if file.regions.is_empty() {
             return Err(WantedError::NoRegion);
         }
+        if let Some(other) = file.service_role.as_deref().filter(|text| !is_role(text)) {
+            return Err(WantedError::ServiceRole(other.to_owned()));
+        }
         let function = folder.join(&file.function).into();
         let functions = file.domain_functions.map(|file| DomainFunctions::of(file, &settings, folder));
         let common = Common { instance_type: file.instance_type, instance_count: file.instance_count };
@@ -199,11 +212,13 @@ impl Wanted {
             image_version: file.image_version,
             settings,
             function,
+            service_role: file.service_role,
             challenge_zone: file.challenge_zone,
             edge: file.edge,
             tables: file.tables,
             domain_functions: functions.transpose()?,
             regions,
+            others: BTreeSet::new(),
         })
     }
 
@@ -213,7 +228,8 @@ impl Wanted {
             return Err(WantedError::OtherRegion(other.clone()));
         }
         if !regions.is_empty() {
-            self.regions.retain(|region, _| regions.contains(region));
+            let others = self.regions.extract_if(.., |region, _| !regions.contains(region));
+            self.others.extend(others.map(|(region, _)| region));
         }
         Ok(self)
     }
@@ -242,6 +258,9 @@ impl Common {
         if !(1..=9).contains(&instance_count) {
             return Err(WantedError::InstanceCount { region: name.to_owned(), count: instance_count });
         }
+        if !file.metrics_source.is_empty() && !is_network(&file.metrics_source) {
+            return Err(WantedError::MetricsSource { region: name.to_owned(), written: file.metrics_source });
+        }
         let instance_type = file.instance_type.or_else(|| self.instance_type.clone());
         Ok(RegionWanted {
             network,
@@ -250,6 +269,7 @@ impl Common {
             instance_count,
             settings_parameter: file.settings_parameter,
             alarm_topic: file.alarm_topic,
+            metrics_source: file.metrics_source,
         })
     }
 }
@@ -277,6 +297,10 @@ pub(crate) enum WantedError {
         "settings: the file has {0} bytes; a stack's parameter takes 1 to {MOST_SETTINGS_BYTES}: put the rest into `settings_parameter`"
     )]
     Settings(usize),
+    #[error(
+        "service_role: `{0}` is not a role's ARN; write it like `arn:aws:iam::111122223333:role/name`, an output of infra/deployer.yaml"
+    )]
+    ServiceRole(String),
     #[error(transparent)]
     DomainFunctions(#[from] FunctionsError),
     #[error("edge: `hosted_zone_id` and `name` go together; set both or none")]
@@ -289,6 +313,23 @@ pub(crate) enum WantedError {
         "regions.{region}: `instance_count = {count}`; an endpoint group takes 1 to 9, and one more while it is updated"
     )]
     InstanceCount { region: String, count: u32 },
+    #[error(
+        "regions.{region}.metrics_source: `{written}` is not an IPv4 network of at most 2^24 addresses; write it like `10.0.0.0/16`, or leave it out"
+    )]
+    MetricsSource { region: String, written: String },
+}
+
+/// As EC2 takes it: metrics are for a network, not for everybody.
+fn is_network(text: &str) -> bool {
+    let Some((address, length)) = text.split_once('/') else { return false };
+    let is_length = |number: u8| (8..=32).contains(&number) && number.to_string() == length;
+    address.parse::<Ipv4Addr>().is_ok() && length.parse().is_ok_and(is_length)
+}
+
+fn is_role(text: &str) -> bool {
+    let parts: Vec<_> = text.splitn(6, ':').collect();
+    matches!(parts.as_slice(), ["arn", _, "iam", "", account, role]
+        if account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit()) && role.len() > "role/".len() && role.starts_with("role/"))
 }
 
 fn unreadable(field: &'static str, path: &Path, source: io::Error) -> WantedError {
@@ -361,8 +402,14 @@ pub(crate) mod tests {
             (good.replace("eu-central-1", "frankfurt"), "`frankfurt` is not a region"),
             (format!("{good}vpc = \"vpc-1\"\n"), "regions.eu-central-1: `vpc` and `subnets`"),
             (format!("{good}subnets = [\"subnet-1\"]\n"), "regions.eu-central-1: `vpc` and `subnets`"),
+            (format!("{good}metrics_source = \"0.0.0.0/0\"\n"), "metrics_source: `0.0.0.0/0` is not"),
+            (format!("{good}metrics_source = \"10.0.0.0/+8\"\n"), "`10.0.0.0/+8` is not"),
+            (format!("{good}metrics_source = \"sg-1\"\n"), "write it like `10.0.0.0/16`"),
             (format!("{good}instance_count = 10\n"), "`instance_count = 10`"),
             (format!("{good}[edge]\nname = \"edge.example.com\"\n"), "`hosted_zone_id` and `name`"),
+            (format!("service_role = \"deployer\"\n{good}"), "service_role: `deployer` is not a role's ARN"),
+            (format!("service_role = \"arn:aws:iam::1:role/a\"\n{good}"), "is not a role's ARN"),
+            (format!("service_role = \"arn:aws:iam::111122223333:user/a\"\n{good}"), "is not a role's ARN"),
             (good.replace("[regions.eu-central-1]", "[regions]"), "regions: there is none"),
         ] {
             let error = parse(&text).unwrap_err().to_string();
@@ -371,11 +418,21 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn metrics_are_read_from_a_network() {
+        for source in ["", "10.0.0.0/8", "192.0.2.7/32"] {
+            let text = format!("{}metrics_source = \"{source}\"\n", file(&["eu-central-1"]));
+            let region = parse(&text).unwrap().regions.into_values().next().unwrap();
+            assert_eq!(region.metrics_source, source);
+        }
+    }
+
+    #[test]
     fn a_region_that_the_file_lacks_is_not_chosen() {
         let [here, there] = ["eu-central-1", "us-east-1"].map(|name| Region::parse(name).unwrap());
         let both = wanted(&["eu-central-1", "us-east-1"]);
         assert_eq!(both.clone().only(&[]).unwrap().regions.len(), 2);
-        assert!(both.only(std::slice::from_ref(&there)).unwrap().regions.contains_key(&there));
+        let chosen = both.only(std::slice::from_ref(&there)).unwrap();
+        assert!(chosen.regions.contains_key(&there) && chosen.others.contains(&here));
         assert!(wanted(&["us-east-1"]).only(&[here]).is_err());
     }
 }

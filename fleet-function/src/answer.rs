@@ -165,8 +165,8 @@ mod tests {
         for (status, body, wanted) in [
             (
                 400,
-                r#"{"__type":"com.amazonaws.globalaccelerator#EndpointAlreadyExistsException","Message":"there"}"#,
-                refused("EndpointAlreadyExistsException", "there"),
+                r#"{"__type":"com.amazonaws.globalaccelerator#EndpointGroupNotFoundException","Message":"gone"}"#,
+                refused("EndpointGroupNotFoundException", "gone"),
             ),
             (
                 400,

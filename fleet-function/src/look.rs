@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     answer::Fault,
     apis::Apis,
-    reconcile::{Action, Plan, Seen},
+    reconcile::{Action, InstanceId, Plan, Seen},
 };
 
 /// What an invocation came to: its answer, and a line of its log.
@@ -21,10 +21,12 @@ pub(crate) struct Report {
     /// What the next look tries again.
     deferred: Vec<String>,
     /// What was refused for another reason than time.
-    pub(crate) refused: Vec<String>,
+    refused: Vec<String>,
     /// Instances that are not healthy yet, and those for which there is no room.
     awaited: usize,
     without_room: usize,
+    /// Instances in service that the accelerator finds unhealthy.
+    unhealthy: Vec<InstanceId>,
 }
 
 /// At most [`LONGEST`], and not beyond a second look in which all that was tried is refused as before; the next minute goes on.
@@ -36,6 +38,7 @@ pub(crate) async fn until_done(apis: &Apis<'_>, every: Duration) -> Result<Repor
         let plan = Plan::of(&seen);
         report.looks += 1;
         (report.awaited, report.without_room) = (plan.awaited, plan.without_room);
+        report.unhealthy.clone_from(&plan.unhealthy);
         report.deferred.clear();
         let (refused_before, done_before) = (std::mem::take(&mut report.refused), report.done.len());
         for action in &plan.actions {
@@ -94,8 +97,8 @@ enum Change {
 impl Change {
     async fn make(self, apis: &Apis<'_>, ids: &BTreeSet<String>) -> Result<(), Fault> {
         match self {
-            Self::Add => unless(apis.add(ids).await, "EndpointAlreadyExistsException"),
-            Self::Remove => unless(apis.remove(ids).await, "EndpointNotFoundException"),
+            Self::Add => apis.add(ids).await,
+            Self::Remove => apis.remove(ids).await,
         }
     }
 
@@ -107,17 +110,14 @@ impl Change {
     }
 }
 
-/// All in one call, since each is a transaction that the next would have to wait for; one by one where one of several is refused, or is
-/// what it should become.
+/// All in one call, since each is a transaction that the next would have to wait for; one by one where one of several is refused. The API has
+/// no error of its own for an endpoint that is there already, or not any more: it may be refused, and the next look finds nothing to do.
 async fn change(apis: &Apis<'_>, change: Change, ids: &BTreeSet<String>, report: &mut Report) {
     if ids.is_empty() {
         return;
     }
     if ids.len() > 1 {
-        let outcome = match change {
-            Change::Add => apis.add(ids).await,
-            Change::Remove => apis.remove(ids).await,
-        };
+        let outcome = change.make(apis, ids).await;
         if let Ok(()) | Err(Fault::Again(_)) = &outcome {
             let all = ids.iter().cloned().collect::<Vec<_>>().join(" ");
             report.take(change.name(), &all, outcome);
@@ -139,6 +139,16 @@ fn unless(outcome: Result<(), Fault>, done: &str) -> Result<(), Fault> {
 }
 
 impl Report {
+    /// What somebody has to look at; none where all is well.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let mut faults = self.refused.clone();
+        if !self.unhealthy.is_empty() {
+            faults
+                .push(format!("in service, and unhealthy at the accelerator: {}", self.unhealthy.join(" ")));
+        }
+        (!faults.is_empty()).then(|| faults.join("; "))
+    }
+
     /// Whether time alone may bring something to do.
     fn awaits_others(&self) -> bool {
         self.awaited > 0 || !self.deferred.is_empty()

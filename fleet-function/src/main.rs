@@ -34,8 +34,11 @@ async fn run() -> Result<(), Error> {
     lambda_runtime::run(service_fn(async |_: LambdaEvent<Value>| handle(apis, settings).await)).await
 }
 
-/// An error where something was refused: Lambda counts it, and an alarm goes by that.
+/// An error where something was refused, or an instance in service is unhealthy: Lambda counts it, and an alarm goes by that.
 async fn handle(apis: &Apis<'_>, settings: &Settings) -> Result<Report, Error> {
     let report = look::until_done(apis, settings.look_every).await?;
-    if report.refused.is_empty() { Ok(report) } else { Err(report.refused.join("; ").into()) }
+    match report.fault() {
+        None => Ok(report),
+        Some(fault) => Err(fault.into()),
+    }
 }

@@ -70,6 +70,8 @@ pub(crate) struct Plan {
     pub(crate) awaited: usize,
     /// Instances that should have an endpoint, and find no room.
     pub(crate) without_room: usize,
+    /// Instances in service that the accelerator finds unhealthy. Nothing replaces them, since the group goes by EC2's checks alone.
+    pub(crate) unhealthy: Vec<InstanceId>,
 }
 
 /// Of an endpoint group ("AWS Global Accelerator endpoints and quotas"). Adjustable, but the stack's limit of instances goes by it.
@@ -124,7 +126,11 @@ impl Plan {
         let (well, awaited): (Vec<_>, Vec<_>) =
             joining.map(|(id, _)| id).partition(|id| seen.endpoints.get(*id) == Some(&Health::Healthy));
         actions.extend(well.into_iter().cloned().map(Action::Join));
-        Self { actions, awaited: awaited.len(), without_room }
+        let is_unhealthy = |(id, state): &(&InstanceId, &Lifecycle)| {
+            **state == Lifecycle::Serving && seen.endpoints.get(*id) == Some(&Health::Unhealthy)
+        };
+        let unhealthy = group.instances.iter().filter(is_unhealthy).map(|(id, _)| id.clone()).collect();
+        Self { actions, awaited: awaited.len(), without_room, unhealthy }
     }
 
     /// Whether a further look within seconds would find something to do.

@@ -13,6 +13,7 @@ from statements import listed, read, statements
 # Of what a template refers to instead of writing it.
 REFERRED = {
     ("Fn::GetAtt", "EndpointGroup"): "arn:x:globalaccelerator::x:accelerator/x/listener/x/endpoint-group/x",
+    ("Fn::GetAtt", "ServiceRole"): "arn:x:iam::x:role/x",
     ("Ref", "AWS::StackId"): "arn:x:cloudformation:x:x:stack/x/x",
     ("Ref", "Key"): "arn:x:kms:x:x:key/x",
 }

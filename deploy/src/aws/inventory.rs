@@ -124,7 +124,8 @@ impl Aws {
         let body = json!({ "ServiceCode": "globalaccelerator" });
         let answer = match self.json("servicequotas", "us-east-1", target, body).await {
             Ok(answer) => answer,
-            Err(fault) if fault.is_absence() => return Ok(None),
+            // An organization may deny us-east-1; one accelerator too many is then refused by the service itself.
+            Err(fault) if fault.is_absence() || fault.is_denial() => return Ok(None),
             Err(fault) => return Err(fault),
         };
         let quotas = answer.get("Quotas").and_then(Value::as_array).cloned().unwrap_or_default();

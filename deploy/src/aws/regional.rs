@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Aws, Fault};
-use crate::wanted::Region;
+use crate::wanted::{Region, Stage};
 
 /// The Auto Scaling group.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -97,6 +97,27 @@ impl Aws {
             Err(fault) if fault.code.contains("KMSInvalidState") => Ok(()),
             answer => answer.map(drop),
         }
+    }
+
+    /// ARNs of the stage's keys, which cost something until their deletion is scheduled. They have no names, and an alias goes with its stack: by
+    /// the tag, of which the first page is read.
+    pub(crate) async fn keys(&self, region: &Region, stage: &Stage) -> Result<Vec<String>, Fault> {
+        let target = ("ResourceGroupsTaggingAPI_20170126.GetResources", "1.1");
+        let filter = json!({ "Key": "gatehouse-stage", "Values": [stage.to_string()] });
+        let body = json!({ "ResourceTypeFilters": ["kms:key"], "TagFilters": [filter] });
+        let answer = self.json("tagging", region.as_str(), target, body).await?;
+        let list = answer.get("ResourceTagMappingList").and_then(Value::as_array).into_iter().flatten();
+        let mut keys = Vec::new();
+        for arn in list.filter_map(|one| one.get("ResourceARN")?.as_str()) {
+            let described = self
+                .json("kms", region.as_str(), ("TrentService.DescribeKey", "1.1"), json!({ "KeyId": arn }))
+                .await?;
+            let found = described.pointer("/KeyMetadata/KeyState").and_then(Value::as_str);
+            if found != Some("PendingDeletion") {
+                keys.push(arn.to_owned());
+            }
+        }
+        Ok(keys)
     }
 
     async fn table(&self, region: &Region, target: &'static str, body: Value) -> Result<Value, Fault> {

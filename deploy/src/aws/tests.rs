@@ -59,8 +59,23 @@ async fn what_may_have_been_done_is_not_done_twice() {
         let script = Arc::new(Script { answers: Mutex::new(vec![answer]), calls: AtomicUsize::new(0) });
         let aws = Aws::new(script.clone(), Duration::ZERO);
         let region = Region::parse("eu-central-1").unwrap();
-        assert!(aws.delete_stack(&region, "s").await.is_err());
+        assert!(aws.delete_stack(&region, "s", "token", None).await.is_err());
         assert_eq!(script.calls.load(Ordering::Relaxed), calls, "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_quota_that_may_not_be_asked_for_is_none() {
+    let denied =
+        r#"{"__type":"AccessDeniedException","Message":"an explicit deny in a service control policy"}"#;
+    for (status, body, wanted) in [
+        (200, r#"{"Quotas":[{"QuotaName":"Standard accelerators per AWS account","Value":20.0}]}"#, Some(20)),
+        (400, denied, None),
+    ] {
+        let answers = Mutex::new(vec![(200, r#"{"Accelerators":[{"Name":"a"}]}"#), (status, body)]);
+        let script = Arc::new(Script { answers, calls: AtomicUsize::new(0) });
+        let used = Aws::new(script, Duration::ZERO).accelerators().await.unwrap();
+        assert_eq!(used.map(|used| used.most), wanted, "{body}");
     }
 }
 

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, fs, io, path::PathBuf, sync::Arc, time::SystemT
 
 use super::Outputs;
 use crate::{
-    aws::{Alarm, Aws, ChangeSet, Fault},
+    aws::{Alarm, Aws, ChangeSet, Ended, Fault},
     code_package::CodePackage,
     found::FoundStack,
     plan::{StackChange, Step, Value},
-    stack::{Condition, StackKey},
+    stack::StackKey,
     wanted::{Region, Stage},
 };
 
@@ -37,6 +37,8 @@ pub(crate) enum StepError {
 pub(super) struct Context {
     pub(super) aws: Aws,
     pub(super) stage: Stage,
+    /// CloudFormation's.
+    pub(super) role: Option<String>,
     pub(super) outputs: Arc<Outputs>,
 }
 
@@ -64,27 +66,29 @@ impl Context {
         let (key, stack) = (&change.key, change.key.name(&self.stage));
         let parameters = self.resolved(change)?;
         let change = self.with_quiet_alarms(change).await?;
-        let id = self.aws.create_change_set(&self.stage, &change, &parameters, &change_set_name()).await?;
-        let is_empty = self.computed(key, &stack, &id).await? == ChangeSet::Empty;
-        if is_empty {
+        let (name, role) = (request_name(), self.role.as_deref());
+        let id = self.aws.create_change_set(&self.stage, &change, &parameters, &name, role).await?;
+        if self.computed(key, &stack, &id).await? == ChangeSet::Empty {
             self.aws.delete_change_set(key, &stack, &id).await?;
-        } else {
-            self.aws.execute_change_set(key, &stack, &id).await?;
+            let found = self.aws.stack(&key.region, &stack).await?;
+            return Ok(Outputs::from([(key.clone(), found.map(|found| found.outputs).unwrap_or_default())]));
         }
-        let settled = self.settled(&key.region, &stack).await?;
-        // What had turned back before and has nothing to change keeps its status.
-        let Some(settled) = settled.filter(|stack| is_empty || succeeded(&stack.status)) else {
-            return Err(self.failure(&key.region, &stack).await);
-        };
+        let token = request_name();
+        self.aws.execute_change_set(key, &stack, &id, &token).await?;
+        let ended = self.ended(&key.region, &stack, &token).await?;
+        if !succeeded(&ended.status) {
+            return Err(ended.into());
+        }
+        let settled = self.settled(&key.region, &stack, &ended.status).await?;
         Ok(Outputs::from([(key.clone(), settled.outputs)]))
     }
 
-    /// Turned back by those alarms alone that are not on already.
+    /// Turned back by those alarms alone that are there and not on already.
     async fn with_quiet_alarms(&self, change: &StackChange) -> Result<StackChange, StepError> {
         let mut change = change.clone();
         if !change.alarms.is_empty() {
             let alarms = self.aws.alarms(&change.key.region, &change.key.name(&self.stage)).await?;
-            change.alarms.retain(|arn| !is_on(arn, &alarms));
+            change.alarms.retain(|arn| is_quiet(arn, &alarms));
         }
         Ok(change)
     }
@@ -117,33 +121,26 @@ impl Context {
         Err(StepError::TooLong { status: "computing its change set".to_owned() })
     }
 
-    /// The stack once nothing is under way; none where it is gone.
-    async fn settled(&self, region: &Region, stack: &str) -> Result<Option<FoundStack>, StepError> {
-        let mut status = String::new();
+    /// How the operation with this token has ended.
+    async fn ended(&self, region: &Region, stack: &str, token: &str) -> Result<Ended, StepError> {
         for _ in 0..MOST_LOOKS {
-            let Some(found) = self.aws.stack(region, stack).await? else { return Ok(None) };
-            if found.condition() != Condition::Busy {
-                return Ok(Some(found));
+            if let Some(ended) = self.aws.ended(region, stack, token).await? {
+                return Ok(ended);
             }
-            status = found.status;
             tokio::time::sleep(self.aws.pause).await;
         }
-        Err(StepError::TooLong { status })
+        Err(StepError::TooLong { status: "under way".to_owned() })
     }
 
-    async fn failure(&self, region: &Region, stack: &str) -> StepError {
-        let status = match self.aws.stack(region, stack).await {
-            Ok(found) => found.map_or_else(|| "gone".to_owned(), |found| found.status),
-            Err(fault) => return fault.into(),
-        };
-        let failures = match self.aws.failures(region, stack).await {
-            Ok(failures) => failures,
-            Err(fault) => return fault.into(),
-        };
-        let each = failures.iter().map(|one| format!("{}: {}", one.name, one.reason));
-        let reasons = each.collect::<Vec<_>>().join("; ");
-        let reasons = if reasons.is_empty() { "what its events do not say".to_owned() } else { reasons };
-        StepError::Stack { status, reasons }
+    /// The stack, once what is told of it is as new as its events.
+    async fn settled(&self, region: &Region, stack: &str, status: &str) -> Result<FoundStack, StepError> {
+        for _ in 0..MOST_LOOKS {
+            match self.aws.stack(region, stack).await? {
+                Some(found) if found.status == status => return Ok(found),
+                _ => tokio::time::sleep(self.aws.pause).await,
+            }
+        }
+        Err(StepError::TooLong { status: format!("not told to be {status}") })
     }
 
     async fn upload(&self, region: &Region, package: &CodePackage) -> Result<(), StepError> {
@@ -156,13 +153,23 @@ impl Context {
     }
 
     async fn delete(&self, key: &StackKey) -> Result<(), StepError> {
-        let stack = key.name(&self.stage);
-        self.aws.delete_stack(&key.region, &stack).await?;
-        match self.settled(&key.region, &stack).await? {
-            None => Ok(()),
-            Some(found) if found.status == "DELETE_COMPLETE" => Ok(()),
-            Some(_) => Err(self.failure(&key.region, &stack).await),
+        let region = &key.region;
+        let Some(found) = self.aws.stack(region, &key.name(&self.stage)).await? else { return Ok(()) };
+        let token = request_name();
+        self.aws.delete_stack(region, &found.id, &token, self.role.as_deref()).await?;
+        for _ in 0..MOST_LOOKS {
+            // A deletion is told by its ARN, and for good: no operation follows it.
+            let status = self.aws.stack(region, &found.id).await?.map(|found| found.status);
+            if status.is_none_or(|status| status == DELETED) {
+                return Ok(());
+            }
+            match self.aws.ended(region, &found.id, &token).await? {
+                Some(ended) if ended.status == DELETED => return Ok(()),
+                Some(ended) => return Err(ended.into()),
+                None => tokio::time::sleep(self.aws.pause).await,
+            }
         }
+        Err(StepError::TooLong { status: "being deleted".to_owned() })
     }
 
     /// Deletion waits until DynamoDB has taken the protection off.
@@ -184,10 +191,20 @@ impl Context {
     }
 }
 
-/// Whether an alarm is on before the update: CloudFormation would go back at once, and what is to mend the fleet could never come.
-fn is_on(arn: &str, alarms: &[Alarm]) -> bool {
+impl From<Ended> for StepError {
+    fn from(ended: Ended) -> Self {
+        let each = ended.failures.iter().map(|one| format!("{}: {}", one.name, one.reason));
+        let reasons = each.collect::<Vec<_>>().join("; ");
+        let reasons = if reasons.is_empty() { "what its events do not say".to_owned() } else { reasons };
+        Self::Stack { status: ended.status, reasons }
+    }
+}
+
+/// Whether an alarm may turn an update back. Where it is on before, CloudFormation would go back at once, and what is to mend the fleet could
+/// never come; where somebody has deleted it, CloudFormation would, too ("`RollbackConfiguration`").
+fn is_quiet(arn: &str, alarms: &[Alarm]) -> bool {
     let name = arn.rsplit(':').next();
-    alarms.iter().any(|alarm| alarm.state == "ALARM" && Some(alarm.name.as_str()) == name)
+    alarms.iter().any(|alarm| alarm.state != "ALARM" && Some(alarm.name.as_str()) == name)
 }
 
 /// An update that turned back ends as `UPDATE_ROLLBACK_COMPLETE`.
@@ -195,12 +212,13 @@ fn succeeded(status: &str) -> bool {
     matches!(status, "CREATE_COMPLETE" | "UPDATE_COMPLETE")
 }
 
-/// Names of change sets are a stack's own, so that seconds tell them apart.
-fn change_set_name() -> String {
+/// For a change set or an operation, which are a stack's own: milliseconds tell them apart.
+fn request_name() -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     format!("gatehouse-deploy-{}", now.as_millis())
 }
 
+const DELETED: &str = "DELETE_COMPLETE";
 /// Of five seconds each: three hours, in which ten instances of a fleet are replaced.
 const MOST_LOOKS: u32 = 2_160;
 
@@ -209,14 +227,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_alarm_that_is_on_turns_no_update_back() {
+    fn an_alarm_that_is_on_or_gone_turns_no_update_back() {
         let alarm = |name: &str, state: &str| Alarm { name: name.to_owned(), state: state.to_owned() };
         let alarms =
             [alarm("a-Missing-1", "ALARM"), alarm("a-Fails-2", "OK"), alarm("a-3", "INSUFFICIENT_DATA")];
-        for (name, on) in [("a-Missing-1", true), ("a-Fails-2", false), ("a-3", false), ("Missing-1", false)]
+        for (name, is_one) in [("a-Missing-1", false), ("a-Fails-2", true), ("a-3", true), ("Fails-2", false)]
         {
             let arn = format!("arn:aws:cloudwatch:eu-central-1:123456789012:alarm:{name}");
-            assert_eq!(is_on(&arn, &alarms), on, "{name}");
+            assert_eq!(is_quiet(&arn, &alarms), is_one, "{name}");
         }
     }
 }

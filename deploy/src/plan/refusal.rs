@@ -1,10 +1,14 @@
 //! What forbids a plan: each a variant, with field, value and remedy.
 
-use super::{Purpose, Removal};
+use super::{
+    Purpose, Removal,
+    removal::{is_failed, own_tables},
+    rollout::{becomes_dual_stack, functions_are_replaced},
+};
 use crate::{
     found::{Found, FoundRegion},
     stack::{Condition, Kind, StackKey},
-    wanted::{Region, RegionWanted, Wanted},
+    wanted::{Region, RegionWanted, Stage, Wanted},
 };
 
 /// Why nothing is changed.
@@ -50,22 +54,42 @@ pub(crate) enum Refusal {
     NoZone(String),
     #[error("edge.name: `{name}` is not in the zone {zone}; give a name under it")]
     OutsideZone { name: String, zone: String },
+    #[error(
+        "edge.ip_address_type: the accelerator takes no endpoint without IPv6 once it is `DUAL_STACK`, so every fleet comes before it; leave `--region` out"
+    )]
+    DualStackWithoutAll,
     #[error("{key}: it is `{status}`: something is under way; wait for its end, then try again")]
     Busy { key: StackKey, status: String },
     #[error(
-        "{key}: it is `{status}`: its creation failed and was undone; its events say why, then `gatehouse-deploy remove` clears it away"
+        "{key}: it is `{status}`: its creation failed, and its events say why; `gatehouse-deploy remove --failed --stage {stage}` deletes it with what it left, and nothing that ever worked"
     )]
-    Undone { key: StackKey, status: String },
+    Undone { key: StackKey, status: String, stage: Stage },
     #[error(
-        "{key}: it is `{status}`; `aws cloudformation continue-update-rollback` ends a rollback, `gatehouse-deploy remove` goes on with a deletion"
+        "{key}: it is `{status}`: its deletion failed, and its events say why; `{}` goes on with it, {}",
+        by_hand("delete-stack", key, stage),
+        lost_with(key.kind)
     )]
-    Stuck { key: StackKey, status: String },
+    HalfDeleted { key: StackKey, status: String, stage: Stage },
+    #[error(
+        "{key}: it is `{status}`: an update failed, and so did the way back; its events say why, and `{}` goes on with it",
+        by_hand("continue-update-rollback", key, stage)
+    )]
+    Stuck { key: StackKey, status: String, stage: Stage },
     #[error("{0}: there is none to update; `gatehouse-deploy deploy` makes it")]
     NothingToUpdate(StackKey),
     #[error(
         "--confirm: the accelerator's static addresses would be lost for ever; say so by `--confirm {stage}`"
     )]
     Unconfirmed { stage: String },
+    #[error(
+        "--confirm: {} would be deleted with all their data, which a creation that failed has left; say so by `--confirm {stage}`",
+        tables.join(" ")
+    )]
+    UnconfirmedTables { tables: Vec<String>, stage: String },
+    #[error(
+        "--failed: of no stack of this stage has the creation failed; `--region` and `--all` remove others"
+    )]
+    NothingFailed,
     #[error("--region: `{0}` has neither a fleet nor a bucket of this stage")]
     NothingToRemove(Region),
 }
@@ -85,34 +109,30 @@ pub(super) fn of_rollout(wanted: &Wanted, found: &Found, purpose: Purpose) -> Ve
         // Nobody could look there.
         return refused;
     }
-    refused.extend(found.stacks.iter().filter_map(|(key, stack)| state(key, &stack.status)));
-    if purpose == Purpose::Update {
-        let fleets = wanted.regions.keys().map(|region| StackKey::new(Kind::Fleet, region));
-        let absent = fleets.filter(|key| found.stack(key).is_none());
-        refused.extend(absent.map(Refusal::NothingToUpdate));
+    let judged =
+        found.stacks.iter().filter(|(key, stack)| is_in_the_way(key, stack.condition(), wanted, purpose));
+    refused.extend(judged.filter_map(|(key, stack)| state(key, &stack.status, &wanted.stage)));
+    match purpose {
+        Purpose::Update => {
+            let fleets = wanted.regions.keys().map(|region| StackKey::new(Kind::Fleet, region));
+            let absent = fleets.filter(|key| found.stack(key).is_none());
+            refused.extend(absent.map(Refusal::NothingToUpdate));
+        }
+        Purpose::Deploy => of_edge(&mut refused, wanted, found),
     }
     for (region, of_region) in &wanted.regions {
         let place = found.places.get(region).cloned().unwrap_or_default();
         of_place(&mut refused, wanted, region, of_region, &place);
     }
-    of_edge(&mut refused, wanted, found);
-    let is_uploaded = |region| found.places.get(region).is_some_and(|place| place.has_code);
-    if !found.has_package && !wanted.regions.keys().all(is_uploaded) {
-        refused.push(Refusal::NoFunction(wanted.function.path().display().to_string()));
-    }
-    if let (Some(functions), Purpose::Deploy) = (&wanted.domain_functions, purpose)
-        && !found.functions.is_here
-        && !found.functions.is_uploaded
-    {
-        refused.push(Refusal::NoDomainFunctions(functions.package.path().display().to_string()));
-    }
+    of_packages(&mut refused, wanted, found, purpose);
     refused
 }
 
 /// Of what is to go. A stack in any settled state can be deleted.
 pub(super) fn of_removal(wanted: &Wanted, found: &Found, removal: &Removal) -> Vec<Refusal> {
     let busy = found.stacks.iter().filter(|(_, stack)| stack.condition() == Condition::Busy);
-    let mut refused: Vec<_> = busy.filter_map(|(key, stack)| state(key, &stack.status)).collect();
+    let mut refused: Vec<_> =
+        busy.filter_map(|(key, stack)| state(key, &stack.status, &wanted.stage)).collect();
     match removal {
         Removal::Regions(regions) => {
             let has = |region: &Region| {
@@ -120,6 +140,17 @@ pub(super) fn of_removal(wanted: &Wanted, found: &Found, removal: &Removal) -> V
             };
             let bare = regions.iter().filter(|region| !has(region));
             refused.extend(bare.cloned().map(Refusal::NothingToRemove));
+        }
+        Removal::Failed { confirmed } => {
+            let stage = wanted.stage.to_string();
+            let mut failed = found.stacks.keys().filter(|key| is_failed(found, key)).peekable();
+            if failed.peek().is_none() {
+                refused.push(Refusal::NothingFailed);
+            }
+            let tables: Vec<_> = failed.flat_map(|key| own_tables(found, key)).collect();
+            if !tables.is_empty() && confirmed.as_ref() != Some(&stage) {
+                refused.push(Refusal::UnconfirmedTables { tables, stage });
+            }
         }
         Removal::All { confirmed, .. } => {
             let stage = wanted.stage.to_string();
@@ -131,13 +162,43 @@ pub(super) fn of_removal(wanted: &Wanted, found: &Found, removal: &Removal) -> V
     refused
 }
 
-fn state(key: &StackKey, status: &str) -> Option<Refusal> {
-    let (key, status) = (key.clone(), status.to_owned());
+/// Whether a stack's condition forbids a rollout. What it neither changes nor takes anything from does not: an image that mends a hole
+/// must not wait for functions that could not be made.
+fn is_in_the_way(key: &StackKey, condition: Condition, wanted: &Wanted, purpose: Purpose) -> bool {
+    match (purpose, key.kind) {
+        (Purpose::Deploy, Kind::Functions) => !functions_are_replaced(wanted, condition),
+        (Purpose::Update, Kind::Functions) => false,
+        // Their outputs are parameters of fleets, and may be about to change.
+        (Purpose::Update, Kind::Domains | Kind::Edge) => condition == Condition::Busy,
+        (Purpose::Update, Kind::Artifacts | Kind::Fleet) => wanted.regions.contains_key(&key.region),
+        (Purpose::Deploy, _) => true,
+    }
+}
+
+fn state(key: &StackKey, status: &str, stage: &Stage) -> Option<Refusal> {
+    let (key, status, stage) = (key.clone(), status.to_owned(), stage.clone());
     match Condition::of(&status) {
         Condition::Absent | Condition::Ready => None,
         Condition::Busy => Some(Refusal::Busy { key, status }),
-        Condition::Undone => Some(Refusal::Undone { key, status }),
-        Condition::Stuck => Some(Refusal::Stuck { key, status }),
+        Condition::Undone => Some(Refusal::Undone { key, status, stage }),
+        Condition::HalfDeleted => Some(Refusal::HalfDeleted { key, status, stage }),
+        Condition::Stuck => Some(Refusal::Stuck { key, status, stage }),
+    }
+}
+
+/// The command of AWS's own that is about this stack alone.
+fn by_hand(verb: &str, key: &StackKey, stage: &Stage) -> String {
+    format!("aws cloudformation {verb} --stack-name {} --region {}", key.name(stage), key.region)
+}
+
+/// What goes with a stack whose deletion goes on.
+fn lost_with(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Edge => {
+            "and the accelerator's static addresses are lost for ever unless `--retain-resources` names it"
+        }
+        Kind::Domains => "and leaves tables and key",
+        Kind::Artifacts | Kind::Functions | Kind::Fleet => "and with all that it still holds",
     }
 }
 
@@ -185,7 +246,23 @@ fn of_image(
     }
 }
 
+fn of_packages(refused: &mut Vec<Refusal>, wanted: &Wanted, found: &Found, purpose: Purpose) {
+    let is_uploaded = |region| found.places.get(region).is_some_and(|place| place.has_code);
+    if !found.has_package && !wanted.regions.keys().all(is_uploaded) {
+        refused.push(Refusal::NoFunction(wanted.function.path().display().to_string()));
+    }
+    if let (Some(functions), Purpose::Deploy) = (&wanted.domain_functions, purpose)
+        && !found.functions.is_here
+        && !found.functions.is_uploaded
+    {
+        refused.push(Refusal::NoDomainFunctions(functions.package.path().display().to_string()));
+    }
+}
+
 fn of_edge(refused: &mut Vec<Refusal>, wanted: &Wanted, found: &Found) {
+    if becomes_dual_stack(wanted, found) && !wanted.others.is_empty() {
+        refused.push(Refusal::DualStackWithoutAll);
+    }
     let edge = StackKey::new(Kind::Edge, &wanted.home);
     if let (None, Some(quota)) = (found.stack(&edge), found.accelerators)
         && quota.used >= quota.most

@@ -3,7 +3,7 @@
 use super::{Plan, Refusal, Step, refusal};
 use crate::{
     found::Found,
-    stack::{Kind, StackKey},
+    stack::{Condition, Kind, StackKey},
     wanted::{Region, Wanted},
 };
 
@@ -19,6 +19,11 @@ pub(crate) enum Removal {
         /// The stage's name, typed once more.
         confirmed: Option<String>,
     },
+    /// Stacks whose creation failed, with what they left; nothing that ever worked.
+    Failed {
+        /// As above.
+        confirmed: Option<String>,
+    },
 }
 
 /// What has to be done, in the order in which stacks depend on each other; or everything that forbids it.
@@ -30,13 +35,15 @@ pub(crate) fn remove(wanted: &Wanted, found: &Found, removal: &Removal) -> Resul
     let is_chosen = |key: &&StackKey| match removal {
         Removal::Regions(regions) => regions.contains(&key.region),
         Removal::All { .. } => true,
+        Removal::Failed { .. } => is_failed(found, key),
     };
+    let is_of_regions = matches!(removal, Removal::Regions(_));
     let of = |kind| found.stacks.keys().filter(is_chosen).filter(move |key| key.kind == kind).cloned();
     let mut plan = Plan::default();
     // Instances leave the accelerator by its listener's group: fleets go first.
-    let functions = of(Kind::Functions).filter(|_| matches!(removal, Removal::All { .. }));
+    let functions = of(Kind::Functions).filter(|_| !is_of_regions);
     plan.then(functions.chain(of(Kind::Fleet)).map(Step::Delete).collect());
-    if let Removal::All { .. } = removal {
+    if !is_of_regions {
         let is_protected = |key: &StackKey| found.stack(key).is_some_and(|stack| stack.is_protected);
         plan.then(of(Kind::Edge).filter(is_protected).map(Step::Unprotect).collect());
         plan.then(of(Kind::Edge).map(Step::Delete).collect());
@@ -44,7 +51,7 @@ pub(crate) fn remove(wanted: &Wanted, found: &Found, removal: &Removal) -> Resul
     let has_bucket = |key: &StackKey| found.output(key, "Bucket").is_some();
     plan.then(of(Kind::Artifacts).filter(has_bucket).map(Step::Empty).collect());
     plan.then(of(Kind::Artifacts).map(Step::Delete).collect());
-    if let Removal::All { with_data: true, .. } = removal {
+    if let Removal::All { with_data: true, .. } | Removal::Failed { .. } = removal {
         for key in of(Kind::Domains) {
             data(&mut plan, found, &key);
         }
@@ -52,23 +59,37 @@ pub(crate) fn remove(wanted: &Wanted, found: &Found, removal: &Removal) -> Resul
     Ok(plan)
 }
 
+/// Whether the stack's creation failed.
+pub(super) fn is_failed(found: &Found, key: &StackKey) -> bool {
+    found.stack(key).is_some_and(|stack| stack.condition() == Condition::Undone)
+}
+
 /// The tables that the stack has made, and their key; those that were there before are somebody else's. The stack goes after them: what
-/// is interrupted knows by its outputs what is left.
+/// is interrupted knows by it what is left.
 fn data(plan: &mut Plan, found: &Found, domains: &StackKey) {
-    let own = |existing: &str, output: &str| {
-        let stack = found.stack(domains)?;
-        let is_own = stack.parameters.get(existing).is_none_or(String::is_empty);
-        stack.outputs.get(output).filter(|_| is_own).cloned()
-    };
+    let region = &domains.region;
+    let tables = own_tables(found, domains).into_iter();
+    plan.then(tables.map(|name| Step::DeleteTable { region: region.clone(), name }).collect());
+    let key = own(found, domains, ("ExistingKey", "Key"));
+    plan.then(key.map(|key| Step::ScheduleKeyDeletion { region: region.clone(), key }).into_iter().collect());
+    plan.then(vec![Step::Delete(domains.clone())]);
+}
+
+/// Names of the tables that the stack has made.
+pub(super) fn own_tables(found: &Found, domains: &StackKey) -> Vec<String> {
     let tables = [
         ("ExistingCertificatesTable", "CertificatesTable"),
         ("ExistingDomainsTable", "DomainsTable"),
         ("ExistingStateTable", "StateTable"),
     ];
-    let region = &domains.region;
-    let tables = tables.into_iter().filter_map(|(existing, output)| own(existing, output));
-    plan.then(tables.map(|name| Step::DeleteTable { region: region.clone(), name }).collect());
-    let key = own("ExistingKey", "Key");
-    plan.then(key.map(|key| Step::ScheduleKeyDeletion { region: region.clone(), key }).into_iter().collect());
-    plan.then(vec![Step::Delete(domains.clone())]);
+    tables.into_iter().filter_map(|names| own(found, domains, names)).collect()
+}
+
+/// What the stack calls `name`, in template and outputs alike, unless the parameter `existing` says that it was there before. A stack whose
+/// creation failed has no outputs, and its tables are retained all the same.
+fn own(found: &Found, domains: &StackKey, (existing, name): (&str, &str)) -> Option<String> {
+    let stack = found.stack(domains)?;
+    let is_own = stack.parameters.get(existing).is_none_or(String::is_empty);
+    let names = if is_failed(found, domains) { &stack.made } else { &stack.outputs };
+    names.get(name).filter(|_| is_own).cloned()
 }

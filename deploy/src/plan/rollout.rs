@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::{Plan, Refusal, StackChange, Step, Value, refusal};
 use crate::{
     domain_functions::DomainFunctions,
-    found::Found,
-    stack::{Kind, StackKey},
+    found::{Found, FoundStack},
+    stack::{Condition, Kind, StackKey},
     wanted::{Region, RegionWanted, Wanted},
 };
 
@@ -37,7 +37,40 @@ pub(crate) fn deploy(wanted: &Wanted, found: &Found, purpose: Purpose) -> Result
     for change in changed {
         plan.then(vec![Step::Change(change)]);
     }
+    if purpose == Purpose::Deploy && becomes_dual_stack(wanted, found) {
+        plan.then(rollout.changes(Kind::Edge).into_iter().map(Step::Change).collect());
+    }
     Ok(plan)
+}
+
+/// Whether an accelerator that is there gets IPv6. It takes none but endpoints that have it ("Endpoints for standard accelerators"), so all fleets
+/// come before it; on the way back they come after it.
+pub(super) fn becomes_dual_stack(wanted: &Wanted, found: &Found) -> bool {
+    let edge = found.stack(&StackKey::new(Kind::Edge, &wanted.home));
+    let is_dual_stack = |value: Option<&String>| value.is_some_and(|value| value == "DUAL_STACK");
+    is_dual_stack(Some(&wanted.edge.ip_address_type))
+        && edge.is_some_and(|edge| !is_dual_stack(edge.parameters.get("IpAddressType")))
+}
+
+/// Whether the functions' stack is deleted as it is: made anew, where functions are wanted. It holds nothing but, once it was complete, the
+/// verifier's URL, which stands in others' settings: an update that is stuck is not replaced.
+pub(super) fn functions_are_replaced(wanted: &Wanted, condition: Condition) -> bool {
+    match condition {
+        Condition::Undone | Condition::HalfDeleted => true,
+        Condition::Stuck => wanted.domain_functions.is_none(),
+        Condition::Absent | Condition::Ready | Condition::Busy => false,
+    }
+}
+
+/// Whether there are more instances than there shall be.
+fn has_more(stack: &FoundStack, parameters: &BTreeMap<&'static str, Value>) -> bool {
+    let number = |text: &String| text.parse::<u32>().ok();
+    let now = stack.parameters.get("InstanceCount").and_then(number);
+    let then = match parameters.get("InstanceCount") {
+        Some(Value::Known(text)) => number(text),
+        _ => None,
+    };
+    now.zip(then).is_some_and(|(now, then)| then < now)
 }
 
 struct Rollout<'a> {
@@ -51,8 +84,16 @@ impl Rollout<'_> {
         match purpose {
             Purpose::Update => Vec::new(),
             Purpose::Deploy => {
-                let kinds = [Kind::Artifacts, Kind::Domains, Kind::Edge];
-                kinds.into_iter().flat_map(|kind| self.changes(kind)).map(Step::Change).collect()
+                let kinds = [Kind::Artifacts, Kind::Domains, Kind::Edge].into_iter();
+                let is_later =
+                    |kind: &Kind| *kind == Kind::Edge && becomes_dual_stack(self.wanted, self.found);
+                let changes = kinds
+                    .filter(|kind| !is_later(kind))
+                    .flat_map(|kind| self.changes(kind))
+                    .map(Step::Change);
+                let functions = StackKey::new(Kind::Functions, &self.wanted.home);
+                let replaced = self.is_replaced(&functions).then_some(Step::Delete(functions));
+                changes.chain(replaced).collect()
             }
         }
     }
@@ -106,9 +147,16 @@ impl Rollout<'_> {
         self.wanted.regions.keys().filter_map(at).collect()
     }
 
+    fn is_replaced(&self, key: &StackKey) -> bool {
+        let condition = self.found.stack(key).map(FoundStack::condition);
+        key.kind == Kind::Functions
+            && self.wanted.domain_functions.is_some()
+            && condition.is_some_and(|condition| functions_are_replaced(self.wanted, condition))
+    }
+
     fn change(&self, key: StackKey) -> Option<StackChange> {
         let parameters = self.parameters(&key);
-        let Some(stack) = self.found.stack(&key) else {
+        let Some(stack) = self.found.stack(&key).filter(|_| !self.is_replaced(&key)) else {
             return Some(StackChange {
                 key,
                 is_new: true,
@@ -124,8 +172,11 @@ impl Rollout<'_> {
         }
         let other = |(name, value): &(&&'static str, &Value)| !matches!(value, Value::Known(value) if stack.parameters.get(**name) == Some(value));
         differs.extend(parameters.iter().filter(other).map(|(name, _)| *name));
-        let alarm = |name: &str| stack.outputs.get(name).cloned();
-        let alarms = ["InstancesMissing", "FunctionFails"].into_iter().filter_map(alarm).collect();
+        // The alarm counts to the former number until the group has changed, and would turn back what is to become less.
+        let becomes_less = has_more(stack, &parameters);
+        let watching = ["InstancesMissing", "FunctionFails"].into_iter();
+        let watching = watching.filter(|name| !(becomes_less && *name == "InstancesMissing"));
+        let alarms = watching.filter_map(|name| stack.outputs.get(name).cloned()).collect();
         (!differs.is_empty()).then_some(StackChange { key, is_new: false, parameters, differs, alarms })
     }
 
@@ -165,8 +216,9 @@ impl Rollout<'_> {
         parameters
     }
 
-    fn of_functions(&self, functions: &DomainFunctions) -> [(&'static str, Value); 9] {
+    fn of_functions(&self, functions: &DomainFunctions) -> [(&'static str, Value); 10] {
         let known = |text: &str| Value::Known(text.to_owned());
+        let concurrency = functions.verifier_concurrency.map(|number| number.to_string());
         let [artifacts, domains] =
             [Kind::Artifacts, Kind::Domains].map(|kind| StackKey::new(kind, &self.wanted.home));
         [
@@ -176,13 +228,14 @@ impl Rollout<'_> {
             ("CodeBucket", self.output(&artifacts, "Bucket")),
             ("CodeKey", Value::Known(functions.package.key())),
             ("Verifier", known(functions.verifier.as_str())),
+            ("VerifierConcurrency", Value::Known(concurrency.unwrap_or_default())),
             ("CheckerSettings", known(functions.checker_settings.trim_end())),
             ("CheckerSchedule", known(&functions.schedule)),
             ("AlarmTopic", known(&functions.alarm_topic)),
         ]
     }
 
-    fn of_fleet(&self, region: &Region, wanted: &RegionWanted) -> [(&'static str, Value); 19] {
+    fn of_fleet(&self, region: &Region, wanted: &RegionWanted) -> [(&'static str, Value); 20] {
         let known = |text: &str| Value::Known(text.to_owned());
         let place = self.found.places.get(region);
         let network = wanted.network.as_ref().or(place.and_then(|place| place.network.as_ref()));
@@ -214,6 +267,7 @@ impl Rollout<'_> {
             ("CodeBucket", self.output(&artifacts, "Bucket")),
             ("CodeKey", Value::Known(self.wanted.function.key())),
             ("AlarmTopic", known(&wanted.alarm_topic)),
+            ("MetricsSource", known(&wanted.metrics_source)),
         ]
     }
 

@@ -1,3 +1,6 @@
+mod refusals;
+mod removals;
+
 use std::{collections::BTreeMap, path::PathBuf};
 
 use super::*;
@@ -70,11 +73,13 @@ fn carry_out(found: &mut Found, step: Step) {
                 Kind::Fleet => &["InstancesMissing", "FunctionFails"],
             };
             let stack = FoundStack {
+                id: String::new(),
                 status: "CREATE_COMPLETE".to_owned(),
                 parameters: resolved.collect(),
                 outputs: outputs.iter().map(|name| ((*name).to_owned(), format!("the {name}"))).collect(),
                 template: change.key.kind.template().trim_end().to_owned(),
                 is_protected: false,
+                made: BTreeMap::new(),
             };
             found.stacks.insert(change.key, stack);
         }
@@ -166,6 +171,7 @@ fn with_functions(regions: &[&str]) -> Wanted {
     let functions = DomainFunctions {
         package: PathBuf::from("functions.zip").into(),
         verifier: Verifier::Public,
+        verifier_concurrency: None,
         checker_settings: "[verification]\nedge_names = [\"edge.example.net\"]\n".to_owned(),
         schedule: "rate(5 minutes)".to_owned(),
         alarm_topic: String::new(),
@@ -202,7 +208,8 @@ fn functions_come_with_their_code_at_home_where_there_need_be_no_fleet_and_go_wh
     let mut other = away.clone();
     let functions = other.domain_functions.as_mut().unwrap();
     functions.verifier = Verifier::Private;
-    let said = [["eu-central-1: update gatehouse-prd-functions: Verifier=private"]];
+    functions.verifier_concurrency = Some(20);
+    let said = [["eu-central-1: update gatehouse-prd-functions: Verifier=private VerifierConcurrency=20"]];
     assert_eq!(sentences(&deploy(&other, &found, Purpose::Deploy).unwrap()), said);
     assert!(deploy(&other, &found, Purpose::Update).unwrap().is_empty(), "an update is of fleets alone");
 
@@ -213,6 +220,42 @@ fn functions_come_with_their_code_at_home_where_there_need_be_no_fleet_and_go_wh
     let removed = remove(&away, &found, &Removal::Regions(vec![region(AWAY)])).unwrap();
     assert!(!sentences(&removed).concat().contains(&gone.to_owned()));
     assert!(sentences(&remove(&away, &found, &all(false)).unwrap())[0].contains(&gone.to_owned()));
+}
+
+fn all(with_data: bool) -> Removal {
+    Removal::All { with_data, confirmed: Some("prd".to_owned()) }
+}
+
+fn with_status(mut found: Found, kind: Kind, status: &str) -> Found {
+    found.stacks.get_mut(&key(kind, HOME)).unwrap().status = status.to_owned();
+    found
+}
+
+#[test]
+fn functions_that_could_not_be_made_are_made_anew_and_forbid_nothing_else() {
+    let wanted = with_functions(&[HOME]);
+    let newer = Wanted { image_version: "0.2.0".to_owned(), ..wanted.clone() };
+    let none = Wanted { domain_functions: None, ..wanted.clone() };
+    let delete = "eu-central-1: delete gatehouse-prd-functions and wait until it is gone";
+    for status in ["ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED"] {
+        let found = with_status(after(&wanted), Kind::Functions, status);
+        let anew = deploy(&wanted, &found, Purpose::Deploy).unwrap();
+        assert_eq!(
+            sentences(&anew),
+            [[delete], ["eu-central-1: create gatehouse-prd-functions"]],
+            "{status}"
+        );
+        assert_eq!(sentences(&deploy(&none, &found, Purpose::Deploy).unwrap()), [[delete]], "{status}");
+        let update = [["eu-central-1: update gatehouse-prd-fleet: ImageVersion=0.2.0"]];
+        assert_eq!(sentences(&deploy(&newer, &found, Purpose::Update).unwrap()), update, "{status}");
+    }
+    // One whose update is stuck has a URL that others ask.
+    let found = with_status(after(&wanted), Kind::Functions, "UPDATE_ROLLBACK_FAILED");
+    assert!(matches!(&deploy(&wanted, &found, Purpose::Deploy).unwrap_err()[..], [Refusal::Stuck { .. }]));
+    assert_eq!(sentences(&deploy(&none, &found, Purpose::Deploy).unwrap()), [[delete]]);
+    // Nor is one deleted that is being made.
+    let found = with_status(after(&wanted), Kind::Functions, "CREATE_IN_PROGRESS");
+    assert!(matches!(&deploy(&none, &found, Purpose::Deploy).unwrap_err()[..], [Refusal::Busy { .. }]));
 }
 
 #[test]
@@ -230,6 +273,44 @@ fn fleets_change_one_region_after_the_other() {
     );
     let Step::Change(change) = &plan.waves[0][0] else { panic!() };
     assert_eq!(change.alarms, ["the InstancesMissing", "the FunctionFails"]);
+}
+
+#[test]
+fn fewer_instances_are_no_missing_ones() {
+    for (count, alarms) in [
+        (1, vec!["the FunctionFails"]),
+        (2, vec!["the InstancesMissing", "the FunctionFails"]),
+        (3, vec!["the InstancesMissing", "the FunctionFails"]),
+    ] {
+        let mut wanted = wanted(&[HOME]);
+        let mut found = after(&wanted);
+        found.places.get_mut(&region(HOME)).unwrap().vcpus_permitted = None;
+        wanted.image_version = "0.2.0".to_owned();
+        wanted.regions.get_mut(&region(HOME)).unwrap().instance_count = count;
+        let plan = deploy(&wanted, &found, Purpose::Update).unwrap();
+        let Step::Change(change) = &plan.waves[0][0] else { panic!() };
+        assert_eq!(change.alarms, alarms, "{count}");
+    }
+}
+
+#[test]
+fn an_accelerator_gets_ipv6_after_all_fleets_and_loses_it_before_them() {
+    let ipv4 = wanted(&[HOME, AWAY]);
+    let mut dual = ipv4.clone();
+    dual.edge.ip_address_type = "DUAL_STACK".to_owned();
+    let said = |name: &str, to: &str| [format!("{name}: IpAddressType={to}")];
+    let [edge, home, away] = [("eu-central-1", "edge"), ("eu-central-1", "fleet"), ("us-east-1", "fleet")]
+        .map(|(region, kind)| format!("{region}: update gatehouse-prd-{kind}"));
+    let plan = deploy(&dual, &after(&ipv4), Purpose::Deploy).unwrap();
+    let order = [&home, &away, &edge].map(|name| said(name, "DUAL_STACK"));
+    assert_eq!(sentences(&plan), order);
+    let plan = deploy(&ipv4, &after(&dual), Purpose::Deploy).unwrap();
+    assert_eq!(sentences(&plan), [&edge, &home, &away].map(|name| said(name, "IPV4")));
+    // One fleet alone would leave another's endpoints behind.
+    let one = dual.clone().only(&[region(HOME)]).unwrap();
+    let refused = deploy(&one, &after(&ipv4), Purpose::Deploy).unwrap_err();
+    assert_eq!(refused, [Refusal::DualStackWithoutAll]);
+    assert!(deploy(&one, &after(&ipv4), Purpose::Update).is_ok());
 }
 
 #[test]
@@ -259,193 +340,4 @@ fn another_region_is_a_bucket_its_code_and_a_fleet() {
             ["us-east-1: create gatehouse-prd-fleet"],
         ]
     );
-}
-
-/// What is refused of a fleet in two regions, after `spoil`.
-fn refused(purpose: Purpose, spoil: impl Fn(&mut Wanted, &mut Found)) -> Vec<String> {
-    let mut wanted = wanted(&[HOME, AWAY]);
-    let mut found = empty_account();
-    spoil(&mut wanted, &mut found);
-    deploy(&wanted, &found, purpose).unwrap_err().iter().map(ToString::to_string).collect()
-}
-
-type Spoil = fn(&mut Wanted, &mut Found);
-
-#[test]
-fn a_refusal_comes_before_any_change() {
-    fn place(found: &mut Found) -> &mut FoundRegion {
-        found.places.get_mut(&region(AWAY)).unwrap()
-    }
-    fn state(found: &mut Found, status: &str) {
-        let stack = FoundStack { status: status.to_owned(), ..FoundStack::default() };
-        found.stacks.insert(key(Kind::Domains, HOME), stack);
-    }
-    fn zone(wanted: &mut Wanted) {
-        wanted.edge.hosted_zone_id = "Z1".to_owned();
-        wanted.edge.name = "edge.example.com".to_owned();
-    }
-    let cases: [(Spoil, &str); 17] = [
-        (|_, found| assert!(found.regions.remove(&region(AWAY))), "region: `us-east-1` is none"),
-        (|_, found| place(found).image = None, "regions.us-east-1: no image of version `0.1.0`"),
-        (
-            |wanted, found| {
-                wanted.regions.get_mut(&region(AWAY)).unwrap().image_id = Some("ami-9".to_owned());
-                place(found).image = None;
-            },
-            "regions.us-east-1.image_id: `ami-9` is not there",
-        ),
-        (
-            |_, found| place(found).image.as_mut().unwrap().is_available = false,
-            "the image `ami-1` is not available yet",
-        ),
-        (|_, found| place(found).instance_type = None, "instance_type: `t4g.micro` is not offered"),
-        (
-            |_, found| place(found).image.as_mut().unwrap().architecture = "x86_64".to_owned(),
-            "`t4g.micro` is not of the image's architecture, x86_64",
-        ),
-        (|_, found| found.has_package = false, "function: there is no file `f.zip`"),
-        (|_, found| place(found).network = None, "regions.us-east-1: there is no default VPC"),
-        (
-            |_, found| place(found).vcpus_permitted = Some(5),
-            "instance_count: `2`, and one more while it is updated, want 6 virtual CPUs; the quota L-1216C47A is 5",
-        ),
-        (
-            |_, found| found.accelerators = Some(Used { used: 20, most: 20 }),
-            "edge: the account has 20 accelerators, and its quota is 20",
-        ),
-        (|wanted, _| zone(wanted), "edge.hosted_zone_id: the account has no zone `Z1`"),
-        (
-            |wanted, found| {
-                zone(wanted);
-                found.zone = Some("notexample.com.".to_owned());
-            },
-            "edge.name: `edge.example.com` is not in the zone notexample.com",
-        ),
-        (
-            |wanted, found| {
-                zone(wanted);
-                found.zone = Some("ample.com.".to_owned());
-            },
-            "is not in the zone ample.com",
-        ),
-        (|_, found| state(found, "UPDATE_IN_PROGRESS"), "it is `UPDATE_IN_PROGRESS`: something is under way"),
-        (|_, found| state(found, "ROLLBACK_COMPLETE"), "it is `ROLLBACK_COMPLETE`: its creation failed"),
-        (|_, found| state(found, "UPDATE_ROLLBACK_FAILED"), "continue-update-rollback"),
-        (|_, found| state(found, "DELETE_FAILED"), "it is `DELETE_FAILED`"),
-    ];
-    for (spoil, said) in cases {
-        let refused = refused(Purpose::Deploy, spoil);
-        assert!(matches!(&refused[..], [only] if only.contains(said)), "{said}: {refused:?}");
-    }
-    // All at once, not the first alone.
-    let refused = refused(Purpose::Update, |_, found| place(found).image = None);
-    assert_eq!(refused.len(), 3, "{refused:?}");
-    assert!(refused[0].contains("stack fleet in eu-central-1: there is none to update"), "{refused:?}");
-}
-
-#[test]
-fn a_package_of_functions_that_is_nowhere_is_refused() {
-    let found = Found { functions: FoundPackage::default(), ..empty_account() };
-    let refused = deploy(&with_functions(&[HOME]), &found, Purpose::Deploy).unwrap_err();
-    assert_eq!(refused, [Refusal::NoDomainFunctions("functions.zip".to_owned())]);
-}
-
-#[test]
-fn a_name_in_its_zone_is_taken() {
-    let mut wanted = wanted(&[HOME]);
-    (wanted.edge.hosted_zone_id, wanted.edge.name) = ("Z1".to_owned(), "edge.example.com".to_owned());
-    for zone in ["example.com.", "edge.example.com."] {
-        let found = Found { zone: Some(zone.to_owned()), ..empty_account() };
-        assert!(deploy(&wanted, &found, Purpose::Deploy).is_ok(), "{zone}");
-    }
-}
-
-fn all(with_data: bool) -> Removal {
-    Removal::All { with_data, confirmed: Some("prd".to_owned()) }
-}
-
-#[test]
-fn tables_go_last_and_on_request_only() {
-    let wanted = wanted(&[HOME, AWAY]);
-    let found = after(&wanted);
-    let mut expected = vec![
-        vec![
-            "eu-central-1: delete gatehouse-prd-fleet and wait until it is gone",
-            "us-east-1: delete gatehouse-prd-fleet and wait until it is gone",
-        ],
-        vec!["eu-central-1: take the protection from gatehouse-prd-edge: its static addresses will be lost"],
-        vec!["eu-central-1: delete gatehouse-prd-edge and wait until it is gone"],
-        vec![
-            "eu-central-1: empty the bucket of gatehouse-prd-artifacts, all versions",
-            "us-east-1: empty the bucket of gatehouse-prd-artifacts, all versions",
-        ],
-        vec![
-            "eu-central-1: delete gatehouse-prd-artifacts and wait until it is gone",
-            "us-east-1: delete gatehouse-prd-artifacts and wait until it is gone",
-        ],
-    ];
-    assert_eq!(sentences(&remove(&wanted, &found, &all(false)).unwrap()), expected);
-    let table = "take the deletion protection from the table the";
-    let tables = ["CertificatesTable", "DomainsTable", "StateTable"]
-        .map(|name| format!("eu-central-1: {table} {name} and delete it"));
-    expected.push(tables.iter().map(String::as_str).collect());
-    expected.push(vec![
-        "eu-central-1: schedule the key the Key for deletion in 30 days: backups cannot be read without it",
-    ]);
-    expected.push(vec!["eu-central-1: delete gatehouse-prd-domains and wait until it is gone"]);
-    assert_eq!(sentences(&remove(&wanted, &found, &all(true)).unwrap()), expected);
-}
-
-#[test]
-fn tables_that_were_there_before_stay() {
-    let wanted = wanted(&[HOME]);
-    let mut found = after(&wanted);
-    let domains = found.stacks.get_mut(&key(Kind::Domains, HOME)).unwrap();
-    let existing = [("ExistingCertificatesTable", "caddy"), ("ExistingKey", "arn")];
-    domains.parameters.extend(existing.map(|(name, value)| (name.to_owned(), value.to_owned())));
-    let said = sentences(&remove(&wanted, &found, &all(true)).unwrap()).concat().join("\n");
-    assert!(!said.contains("CertificatesTable") && !said.contains("the key"), "{said}");
-    assert!(said.contains("DomainsTable") && said.contains("StateTable"), "{said}");
-}
-
-#[test]
-fn a_region_goes_alone() {
-    let wanted = wanted(&[HOME, AWAY]);
-    let plan = remove(&wanted, &after(&wanted), &Removal::Regions(vec![region(AWAY)])).unwrap();
-    let said = sentences(&plan).concat();
-    assert_eq!(said.len(), 3, "{said:?}");
-    assert!(said.iter().all(|sentence| sentence.starts_with("us-east-1: ")), "{said:?}");
-}
-
-#[test]
-fn what_failed_can_be_removed_and_what_is_under_way_cannot() {
-    let wanted = wanted(&[HOME]);
-    let one = |status: &str| Found {
-        stacks: BTreeMap::from([(
-            key(Kind::Fleet, HOME),
-            FoundStack { status: status.to_owned(), ..FoundStack::default() },
-        )]),
-        ..empty_account()
-    };
-    for (status, steps) in [
-        ("ROLLBACK_COMPLETE", Some(1)),
-        ("DELETE_FAILED", Some(1)),
-        ("REVIEW_IN_PROGRESS", Some(1)),
-        ("DELETE_IN_PROGRESS", None),
-    ] {
-        let plan = remove(&wanted, &one(status), &all(false));
-        assert_eq!(plan.ok().map(|plan| plan.waves.len()), steps, "{status}");
-    }
-}
-
-#[test]
-fn a_removal_is_refused_without_the_stages_name_or_a_stack() {
-    let wanted = wanted(&[HOME, AWAY]);
-    let found = after(&wanted);
-    for confirmed in [None, Some("tst".to_owned())] {
-        let refused = remove(&wanted, &found, &Removal::All { with_data: false, confirmed }).unwrap_err();
-        assert_eq!(refused, [Refusal::Unconfirmed { stage: "prd".to_owned() }]);
-    }
-    let refused = remove(&wanted, &found, &Removal::Regions(vec![region("eu-west-1")])).unwrap_err();
-    assert_eq!(refused, [Refusal::NothingToRemove(region("eu-west-1"))]);
 }

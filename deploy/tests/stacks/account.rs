@@ -59,12 +59,17 @@ impl Account {
 
     /// Writes the description of a fleet in these regions.
     pub(crate) fn describe(&self, version: &str, regions: &[&str]) {
+        self.describe_with(version, regions, "");
+    }
+
+    /// The same with further tables of the file.
+    pub(crate) fn describe_with(&self, version: &str, regions: &[&str], more: &str) {
         let tables: Vec<_> = regions.iter().map(|region| format!("[regions.{region}]\n")).collect();
         let tables = tables.concat();
         let text = format!(
             "home_region = \"eu-central-1\"\nimage_version = \"{version}\"\nsettings = \"settings.toml\"\n\
-             function = \"function-0123456789abcdef.zip\"\ninstance_count = 1\n\
-             [domain_functions]\npackage = \"domain-functions-0123456789abcdef.zip\"\nverifier = \"public\"\nchecker = true\n{tables}"
+             function = \"function-0123456789abcdef.zip\"\ninstance_count = 1\nservice_role = \"{SERVICE_ROLE}\"\n\
+             [domain_functions]\npackage = \"domain-functions-0123456789abcdef.zip\"\nverifier = \"public\"\nchecker = true\n{more}{tables}"
         );
         self.write("fleet-tst.toml", &text);
     }
@@ -142,6 +147,7 @@ impl Call {
             ("s3", "GETVersions") => "s3:ListBucketVersions".to_owned(),
             ("s3", "DELETE") => "s3:DeleteObjectVersion".to_owned(),
             ("route53", "GET") => "route53:GetHostedZone".to_owned(),
+            ("tagging", action) => format!("tag:{action}"),
             ("monitoring", action) => format!("cloudwatch:{action}"),
             (service, action) => format!("{service}:{action}"),
         };
@@ -160,6 +166,9 @@ fn outcome(command: &mut Command) -> Outcome {
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Outcome { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }
+
+/// CloudFormation's.
+pub(crate) const SERVICE_ROLE: &str = "arn:aws:iam::123456789012:role/deployer";
 
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()

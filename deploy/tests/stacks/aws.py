@@ -2,10 +2,12 @@
 
 Started as `aws.py CALLS`: prints its URL once it listens, and writes each call to the file CALLS, one JSON object a line.
 What is added answers as the API references say: change sets whose stacks have outputs, stacks that take a while, termination
-protection, a creation that is undone and an update that turns back (for the image named `bad`), buckets that are not deleted while
+protection, a creation that is undone and an update that turns back (for the image named `bad`), tables that are retained although their
+stack's creation was undone (for the key named `broken`), buckets that are not deleted while
 anything is in them, accelerators, alarms, quotas, a busy service. Endpoints are the instances in service, as the fleet's function would have them.
 """
 
+import copy
 import io
 import itertools
 import json
@@ -35,13 +37,15 @@ from werkzeug.serving import make_server
 
 ACCOUNT = "123456789012"
 REGIONS = ("eu-central-1", "us-east-1")
+# By the organization, in which EC2 goes on to list it.
+DENIED = "ap-southeast-2"
 # Models are registered by the second part of their module's name.
 __name__ = "moto.doubles.models"
 ACCELERATORS, GROUPS = {}, {}
 QUOTAS = {"vcpus": 32.0, "accelerators": 20.0}
 # Of so many calls, one is told to come again.
 BUSY, NUMBERS = 11, itertools.count(1)
-# How often a stack is looked at before its operation has ended.
+# How often a stack's events are read before they tell that its operation has ended.
 LOOKS = 2
 
 
@@ -201,13 +205,24 @@ def tagged(loader, tag, node, inherited=models.yaml_tag_constructor):
 
 def event(stack, resource, kind, status, reason):
     stack._add_stack_event(status, resource_status_reason=reason)
-    stack.events[-1].logical_resource_id, stack.events[-1].resource_type = resource, kind
+    last = stack.events[-1]
+    last.logical_resource_id, last.resource_type, last.physical_resource_id = resource, kind, resource
 
 
 def fails(stack, status):
     failed = "UPDATE_FAILED" if status.startswith("UPDATE") else "CREATE_FAILED"
     event(stack, "Group", "AWS::AutoScaling::AutoScalingGroup", failed, "Received 0 SUCCESS signal(s) out of 2")
+    ends(stack, status)
+
+
+def ends(stack, status):
+    stack._add_stack_event(status)
     stack.status = status
+
+
+def takes_a_while(stack, before, meanwhile):
+    """DescribeStacks is eventually consistent: at first it tells of the stack as it was before the operation."""
+    stack.looks, stack.told = LOOKS, [before, meanwhile]
 
 
 def is_bad(change_set):
@@ -215,12 +230,36 @@ def is_bad(change_set):
     return image is not None and image == BAD[region]
 
 
+def is_broken(change_set):
+    """Tables are to be encrypted by a key that is none."""
+    return change_set.parameters.get("ExistingKey", "").endswith("/broken")
+
+
+def breaks(stack):
+    """One table was made meanwhile, and is retained."""
+    dynamodb = boto3.client("dynamodb", endpoint_url=URL, region_name=stack.region_name, **KEYS)
+    table = f"gatehouse-{stack.parameters['Stage']}-certificates"
+    dynamodb.create_table(
+        TableName=table, DeletionProtectionEnabled=True, BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "PrimaryKey", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "PrimaryKey", "KeyType": "HASH"}],
+    )
+    event(stack, "CertificatesTable", "AWS::DynamoDB::Table", "CREATE_IN_PROGRESS", "Resource creation Initiated")
+    stack.events[-1].physical_resource_id = table
+    event(stack, "StateTable", "AWS::DynamoDB::Table", "CREATE_FAILED", "the key does not exist")
+    event(stack, "CertificatesTable", "AWS::DynamoDB::Table", "CREATE_FAILED", "Resource creation cancelled")
+    event(stack, "CertificatesTable", "AWS::DynamoDB::Table", "DELETE_SKIPPED", "")
+    ends(stack, "ROLLBACK_COMPLETE")
+
+
 def execute_change_set(backend, change_set_name, stack_name=None):
     change_set = backend.describe_change_set(change_set_name)
     stack = backend.stacks[change_set.stack_id]
+    before = stack.status
     if change_set.change_set_type == "CREATE":
+        is_undone = is_bad(change_set) or is_broken(change_set)
         made = Stack(
-            stack.stack_id, stack.name, "{\"Resources\": {}}" if is_bad(change_set) else change_set.template, change_set.parameters,
+            stack.stack_id, stack.name, "{\"Resources\": {}}" if is_undone else change_set.template, change_set.parameters,
             backend.account_id, backend.region_name, tags=change_set.tags, cross_stack_resources=backend.exports,
         )
         made.events = stack.events
@@ -228,6 +267,8 @@ def execute_change_set(backend, change_set_name, stack_name=None):
         made._add_stack_event("CREATE_IN_PROGRESS", resource_status_reason="User Initiated")
         if is_bad(change_set):
             fails(made, "ROLLBACK_COMPLETE")
+        elif is_broken(change_set):
+            breaks(made)
         else:
             made.create_resources()
         stack = made
@@ -236,23 +277,43 @@ def execute_change_set(backend, change_set_name, stack_name=None):
         fails(stack, "UPDATE_ROLLBACK_COMPLETE")
     else:
         stack.update(change_set.template, parameters=change_set.parameters, tags=change_set.tags)
-    stack.looks = LOOKS
+    takes_a_while(stack, before, "UPDATE_IN_PROGRESS")
 
 
 def describe_stacks(backend, name, inherited=CloudFormationBackend.describe_stacks):
-    stacks = inherited(backend, name)
-    for stack in stacks:
-        # What was true at the end is told while it is under way as well, but for the status.
-        stack.settled = getattr(stack, "settled", None) or stack.status
-        if getattr(stack, "looks", 0) > 0:
-            stack.looks -= 1
-            stack.settled, stack.status = stack.status if not stack.status.endswith("_IN_PROGRESS") else stack.settled, "UPDATE_IN_PROGRESS"
-        elif stack.status == "UPDATE_IN_PROGRESS":
-            stack.status = stack.settled
-            stack.settled = None
-        else:
-            stack.settled = None
-    return stacks
+    going = [one for one in backend.deleted_stacks.values() if one.name == name and getattr(one, "told", [])]
+    return [described(stack) for stack in going or inherited(backend, name)]
+
+
+def described(stack):
+    if not getattr(stack, "told", []):
+        return stack
+    seen = copy.copy(stack)
+    seen.status = stack.told.pop(0)
+    return seen
+
+
+def describe_stack_events(backend, name):
+    stack = backend.get_stack(name)
+    if getattr(stack, "looks", 0) > 0:
+        stack.looks -= 1
+        return stack.events[:-1]
+    stack.told = []
+    return stack.events
+
+
+def with_token(operation):
+    """The events that an operation makes bear its token."""
+
+    def called(response):
+        backend, answer = response.cloudformation_backend, operation(response)
+        name, token = response._get_param("StackName"), response._get_param("ClientRequestToken") or "none"
+        for stack in [*backend.stacks.values(), *backend.deleted_stacks.values()]:
+            for one in stack.events if name in (stack.name, stack.stack_id) else []:
+                one.client_request_token = one.client_request_token or token
+        return answer
+
+    return called
 
 
 def parameter_list(stack):
@@ -277,9 +338,11 @@ def delete_stack(backend, name, inherited=CloudFormationBackend.delete_stack):
     for bucket in stack.resource_map._parsed_resources.values():
         if isinstance(bucket, FakeBucket) and len(list(bucket.keys.values())):
             event(stack, "Bucket", "AWS::S3::Bucket", "DELETE_FAILED", "The bucket you tried to delete is not empty")
-            stack.status = "DELETE_FAILED"
+            ends(stack, "DELETE_FAILED")
             return
+    before = stack.status
     inherited(backend, stack.stack_id)
+    takes_a_while(stack, before, "DELETE_IN_PROGRESS")
 
 
 def accelerators(operation, parameters):
@@ -291,6 +354,21 @@ def accelerators(operation, parameters):
     ids = [one.instance.id for group in groups for one in group.instance_states if one.lifecycle_state == "InService"]
     endpoints = [{"EndpointId": one, "Weight": 128, "HealthState": "HEALTHY"} for one in ids]
     return {"EndpointGroup": {"EndpointGroupArn": arn, "EndpointDescriptions": endpoints}}
+
+
+def keys():
+    return {key.arn: key for region in REGIONS for key in kms_backends[ACCOUNT][region].keys.values()}
+
+
+def tagged_keys(operation, parameters):
+    assert (operation, parameters["ResourceTypeFilters"]) == ("GetResources", ["kms:key"]), parameters
+    # Those of the stacks, whose tags moto does not hand on. What is about to be deleted is told, too.
+    return {"ResourceTagMappingList": [{"ResourceARN": arn} for arn in keys()]}
+
+
+def describe_key(operation, parameters):
+    """moto's own fails for a key of a stack."""
+    return {"KeyMetadata": {"KeyState": keys()[parameters["KeyId"]].key_state}}
 
 
 def quotas(operation, parameters):
@@ -331,13 +409,12 @@ def left():
     counts = {name: sum(len(of(region)) for region in REGIONS) for name, of in lists.items()}
     counts["buckets"] = len(s3_backends[ACCOUNT]["aws"].buckets)
     counts["accelerators"] = len(ACCELERATORS) + len(GROUPS)
-    keys = [key for region in REGIONS for key in kms_backends[ACCOUNT][region].keys.values()]
-    counts["keys"] = sum(key.key_state != "PendingDeletion" for key in keys)
+    counts["keys"] = sum(key.key_state != "PendingDeletion" for key in keys().values())
     return counts
 
 
 def served(application, calls):
-    doubles = {"globalaccelerator": accelerators, "servicequotas": quotas}
+    doubles = {"globalaccelerator": accelerators, "servicequotas": quotas, "tagging": tagged_keys, "kms:DescribeKey": describe_key}
 
     def answer(environ, start_response):
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
@@ -358,7 +435,11 @@ def served(application, calls):
         if not own:
             calls.write(json.dumps(one) + "\n")
             calls.flush()
-        if double := doubles.get(one["service"]):
+        if one["service"] == "cloudformation" and one["region"] == DENIED:
+            said = b"<ErrorResponse><Error><Code>AccessDenied</Code><Message>not authorized: an explicit deny in a service control policy</Message></Error></ErrorResponse>"
+            start_response("403 Forbidden", [("Content-Type", "text/xml"), ("Content-Length", str(len(said)))])
+            return [said]
+        if double := doubles.get(one["service"]) or doubles.get(f"{one['service']}:{one['action']}"):
             said = json.dumps(double(one["action"], one["parameters"])).encode()
             start_response("200 OK", [("Content-Type", "application/x-amz-json-1.1"), ("Content-Length", str(len(said)))])
             return [said]
@@ -387,7 +468,10 @@ parsing.get_model_list = lambda: CloudFormationModel.__subclasses__() + Double._
 Stack.parameter_list = property(parameter_list)
 CloudFormationBackend.execute_change_set = execute_change_set
 CloudFormationBackend.describe_stacks = describe_stacks
+CloudFormationBackend.describe_stack_events = describe_stack_events
 CloudFormationBackend.delete_stack = delete_stack
+for operation in ("create_change_set", "execute_change_set", "delete_stack"):
+    setattr(CloudFormationResponse, operation, with_token(getattr(CloudFormationResponse, operation)))
 CloudFormationResponse.update_termination_protection = update_termination_protection
 KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
 BAD = {}

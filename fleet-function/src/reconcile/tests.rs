@@ -41,6 +41,23 @@ fn each_state_leads_to_its_endpoint() {
 }
 
 #[test]
+fn who_is_in_service_and_unhealthy_is_named_and_nobody_else() {
+    for (state, health, is_named) in [
+        ("InService", Unhealthy, true),
+        ("Pending:Proceed", Unhealthy, true),
+        ("InService", Healthy, false),
+        ("InService", Initial, false),
+        ("Pending:Wait", Unhealthy, false),
+        ("Terminating:Wait", Unhealthy, false),
+        ("Standby", Unhealthy, false),
+    ] {
+        let plan =
+            Plan::of(&seen(&[("i-a", health), ("i-b", Healthy)], &[("i-a", state), ("i-b", "InService")]));
+        assert_eq!(!plan.unhealthy.is_empty(), is_named, "{state} {health:?}: {:?}", plan.unhealthy);
+    }
+}
+
+#[test]
 fn an_instance_that_died_leaves_its_endpoint_and_nobody_elses() {
     let plan = Plan::of(&seen(
         &[

@@ -97,6 +97,21 @@ async fn a_missing_right_is_an_error_of_the_invocation_and_the_next_one_mends_it
 }
 
 #[tokio::test]
+async fn an_instance_in_service_that_is_unhealthy_is_an_error_of_the_invocation_and_what_is_to_do_is_done() {
+    let instances = [("i-a", "InService"), ("i-b", "InService"), ("i-c", "Pending:Wait")];
+    let mut function = Function::start(Region::with(&instances)).await;
+    for id in ["i-a", "i-b"] {
+        function.region().serve(id);
+    }
+    function.region().sick.insert("i-a".to_owned());
+    let Outcome::Error(said) = function.invoke().await else { panic!("nobody is told") };
+    assert!(said.contains("in service, and unhealthy at the accelerator: i-a\""), "{said}");
+    assert_eq!(function.region().states()[2], "i-c InService");
+    function.region().sick.clear();
+    assert_eq!(function.invoke().await.done(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_group_that_is_not_there_yet_is_waited_for_by_the_next_invocation() {
     let mut function = Function::start(Region::default()).await;
     function.region().serve("i-a");

@@ -1,7 +1,7 @@
 //! Doubles of Global Accelerator, Auto Scaling and CloudFormation, as far as the function calls them. Parameters, answers and errors are
 //! those of the services' API models (botocore 1.44: globalaccelerator 2018-08-08, autoscaling 2011-01-01, cloudformation 2010-05-15).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use http::{HeaderMap, StatusCode};
 use percent_encoding::percent_decode_str;
@@ -14,6 +14,8 @@ pub(crate) struct Region {
     instances: Option<BTreeMap<String, String>>,
     /// How often each was described since it was added.
     endpoints: BTreeMap<String, u32>,
+    /// Whose health checks fail.
+    pub(crate) sick: BTreeSet<String>,
     pub(crate) busy: Busy,
     /// Somebody else adds it before the next change.
     pub(crate) add_before_change: Option<String>,
@@ -157,7 +159,8 @@ impl Region {
         let mut descriptions = Vec::new();
         for (id, described) in &mut self.endpoints {
             *described += 1;
-            let health = if *described > HEALTHY_AFTER { "HEALTHY" } else { "INITIAL" };
+            let checked = if *described > HEALTHY_AFTER { "HEALTHY" } else { "INITIAL" };
+            let health = if self.sick.contains(id) { "UNHEALTHY" } else { checked };
             descriptions.push(json!({"EndpointId": id, "Weight": 128, "HealthState": health}));
         }
         let group = json!({"EndpointGroupArn": ENDPOINT_GROUP, "EndpointDescriptions": descriptions});

@@ -1,0 +1,141 @@
+//! What forbids a plan.
+
+use super::*;
+
+/// What is refused of a fleet in two regions, after `spoil`.
+fn refused(purpose: Purpose, spoil: impl Fn(&mut Wanted, &mut Found)) -> Vec<String> {
+    let mut wanted = wanted(&[HOME, AWAY]);
+    let mut found = empty_account();
+    spoil(&mut wanted, &mut found);
+    deploy(&wanted, &found, purpose).unwrap_err().iter().map(ToString::to_string).collect()
+}
+
+type Spoil = fn(&mut Wanted, &mut Found);
+
+#[test]
+fn a_refusal_comes_before_any_change() {
+    fn place(found: &mut Found) -> &mut FoundRegion {
+        found.places.get_mut(&region(AWAY)).unwrap()
+    }
+    fn state(found: &mut Found, status: &str) {
+        let stack = FoundStack { status: status.to_owned(), ..FoundStack::default() };
+        found.stacks.insert(key(Kind::Domains, HOME), stack);
+    }
+    fn zone(wanted: &mut Wanted) {
+        wanted.edge.hosted_zone_id = "Z1".to_owned();
+        wanted.edge.name = "edge.example.com".to_owned();
+    }
+    let cases: [(Spoil, &str); 17] = [
+        (|_, found| assert!(found.regions.remove(&region(AWAY))), "region: `us-east-1` is none"),
+        (|_, found| place(found).image = None, "regions.us-east-1: no image of version `0.1.0`"),
+        (
+            |wanted, found| {
+                wanted.regions.get_mut(&region(AWAY)).unwrap().image_id = Some("ami-9".to_owned());
+                place(found).image = None;
+            },
+            "regions.us-east-1.image_id: `ami-9` is not there",
+        ),
+        (
+            |_, found| place(found).image.as_mut().unwrap().is_available = false,
+            "the image `ami-1` is not available yet",
+        ),
+        (|_, found| place(found).instance_type = None, "instance_type: `t4g.micro` is not offered"),
+        (
+            |_, found| place(found).image.as_mut().unwrap().architecture = "x86_64".to_owned(),
+            "`t4g.micro` is not of the image's architecture, x86_64",
+        ),
+        (|_, found| found.has_package = false, "function: there is no file `f.zip`"),
+        (|_, found| place(found).network = None, "regions.us-east-1: there is no default VPC"),
+        (
+            |_, found| place(found).vcpus_permitted = Some(5),
+            "instance_count: `2`, and one more while it is updated, want 6 virtual CPUs; the quota L-1216C47A is 5",
+        ),
+        (
+            |_, found| found.accelerators = Some(Used { used: 20, most: 20 }),
+            "edge: the account has 20 accelerators, and its quota is 20",
+        ),
+        (|wanted, _| zone(wanted), "edge.hosted_zone_id: the account has no zone `Z1`"),
+        (
+            |wanted, found| {
+                zone(wanted);
+                found.zone = Some("notexample.com.".to_owned());
+            },
+            "edge.name: `edge.example.com` is not in the zone notexample.com",
+        ),
+        (
+            |wanted, found| {
+                zone(wanted);
+                found.zone = Some("ample.com.".to_owned());
+            },
+            "is not in the zone ample.com",
+        ),
+        (|_, found| state(found, "UPDATE_IN_PROGRESS"), "it is `UPDATE_IN_PROGRESS`: something is under way"),
+        (
+            |_, found| state(found, "ROLLBACK_COMPLETE"),
+            "`gatehouse-deploy remove --failed --stage prd` deletes it with what it left",
+        ),
+        (
+            |_, found| state(found, "UPDATE_ROLLBACK_FAILED"),
+            "`aws cloudformation continue-update-rollback --stack-name gatehouse-prd-domains --region eu-central-1` goes on",
+        ),
+        (
+            |_, found| state(found, "DELETE_FAILED"),
+            "`aws cloudformation delete-stack --stack-name gatehouse-prd-domains --region eu-central-1` goes on with it, and leaves tables",
+        ),
+    ];
+    for (spoil, said) in cases {
+        let refused = refused(Purpose::Deploy, spoil);
+        assert!(matches!(&refused[..], [only] if only.contains(said)), "{said}: {refused:?}");
+    }
+    // All at once, not the first alone.
+    let refused = refused(Purpose::Update, |_, found| place(found).image = None);
+    assert_eq!(refused.len(), 3, "{refused:?}");
+    assert!(refused[0].contains("stack fleet in eu-central-1: there is none to update"), "{refused:?}");
+}
+
+#[test]
+fn a_package_of_functions_that_is_nowhere_is_refused() {
+    let found = Found { functions: FoundPackage::default(), ..empty_account() };
+    let refused = deploy(&with_functions(&[HOME]), &found, Purpose::Deploy).unwrap_err();
+    assert_eq!(refused, [Refusal::NoDomainFunctions("functions.zip".to_owned())]);
+}
+
+#[test]
+fn a_name_in_its_zone_is_taken() {
+    let mut wanted = wanted(&[HOME]);
+    (wanted.edge.hosted_zone_id, wanted.edge.name) = ("Z1".to_owned(), "edge.example.com".to_owned());
+    for zone in ["example.com.", "edge.example.com."] {
+        let found = Found { zone: Some(zone.to_owned()), ..empty_account() };
+        assert!(deploy(&wanted, &found, Purpose::Deploy).is_ok(), "{zone}");
+    }
+}
+
+#[test]
+fn an_update_is_forbidden_by_what_it_touches_alone() {
+    let wanted = with_functions(&[HOME]);
+    for (kind, status, forbids) in [
+        (Kind::Domains, "UPDATE_ROLLBACK_FAILED", false),
+        (Kind::Edge, "UPDATE_ROLLBACK_FAILED", false),
+        (Kind::Edge, "DELETE_FAILED", false),
+        (Kind::Functions, "CREATE_IN_PROGRESS", false),
+        // Its outputs may be about to change.
+        (Kind::Edge, "UPDATE_IN_PROGRESS", true),
+        (Kind::Domains, "UPDATE_IN_PROGRESS", true),
+        (Kind::Artifacts, "DELETE_FAILED", true),
+        (Kind::Fleet, "UPDATE_ROLLBACK_FAILED", true),
+        (Kind::Fleet, "UPDATE_IN_PROGRESS", true),
+    ] {
+        let found = with_status(after(&wanted), kind, status);
+        let refused = |purpose| deploy(&wanted, &found, purpose).is_err();
+        assert_eq!(refused(Purpose::Update), forbids, "{kind:?} {status}");
+        assert!(refused(Purpose::Deploy), "{kind:?} {status}");
+    }
+}
+
+#[test]
+fn a_printed_remedy_loses_no_address_unsaid() {
+    let wanted = wanted(&[HOME]);
+    let found = with_status(after(&wanted), Kind::Edge, "DELETE_FAILED");
+    let said = deploy(&wanted, &found, Purpose::Deploy).unwrap_err()[0].to_string();
+    assert!(said.contains("static addresses are lost for ever"), "{said}");
+}
