@@ -1,7 +1,8 @@
 //! The guard's user space: loads, attaches, pins and replaces the program; keeps its names up to date; reads its counters.
 //! Not here: verdicts (`proxy_common`), which names are allowed (`domains`), whether workers run (they report to [`Heartbeat`]).
 //! Invariants: fails open: whatever stops here, enforcement ends within seconds (`what_is_written_never_outlives_the_lease`); one link
-//! per interface, updated and never detached (`a_second_start_adopts_maps_link_names_and_counters`).
+//! per interface, updated and never detached (`a_second_start_adopts_maps_link_names_and_counters`); while a successor takes over from a process
+//! that serves, enforcement does not end (`a_successor_takes_over_without_a_moment_unguarded`).
 
 mod attach;
 mod difference;
@@ -10,6 +11,7 @@ mod enforcement;
 mod enforcer;
 mod error;
 pub(crate) mod explain;
+mod following;
 mod handover;
 pub mod heartbeat;
 mod interface;
@@ -50,6 +52,7 @@ use tracing::info;
 pub use self::{
     enforcement::Enforcement,
     error::GuardError,
+    following::OtherGuard,
     handover::Program,
     heartbeat::Heartbeat,
     names_state::MapsOrigin,
@@ -60,6 +63,7 @@ pub use self::{
 use self::{
     enforcer::Enforcer,
     explain::{GuardFacts, GuardQuestion, GuardRules, sources_by},
+    following::Following,
     handover::{Attached, AttachedState, link_info, take_over},
     interface::Interface,
     kernel_names::KernelNames,
@@ -90,6 +94,8 @@ pub struct GuardContext<'a> {
     pub registry: &'a Registry,
     /// The runtime the names are followed on.
     pub control: &'a Handle,
+    /// Whether another process guards until this one does.
+    pub other: OtherGuard,
 }
 
 /// The guard as other modules hold it, on or off; cheap to clone.
@@ -111,6 +117,7 @@ pub struct Guard {
     enforcer: Arc<Enforcer>,
     rejected: Arc<Mutex<RecentRejections>>,
     held: watch::Receiver<Option<Revision>>,
+    following: Following,
     follower: JoinHandle<()>,
 }
 
@@ -154,6 +161,32 @@ impl GuardHandle {
     pub fn drain(&self) {
         if let Self::On(guard) = self {
             guard.drain();
+        }
+    }
+
+    /// Writes no names until [`GuardHandle::resume_names`], since a successor does: of two that write differences, each would undo the other's.
+    /// Returns when nothing is being written.
+    ///
+    /// # Cancel safety
+    /// Dropped, it leaves the names paused, or about to be.
+    pub async fn pause_names(&self) {
+        if let Self::On(guard) = self {
+            guard.following.pause().await;
+        }
+    }
+
+    /// Writes names again, and first all that differs: the successor that had begun to is gone.
+    pub fn resume_names(&self) {
+        if let Self::On(guard) = self {
+            guard.following.resume();
+        }
+    }
+
+    /// Leaves maps, names and enforcement to a successor, which has them already; nothing is written any more.
+    pub fn release(&self) {
+        if let Self::On(guard) = self {
+            guard.follower.abort();
+            guard.enforcer.release();
         }
     }
 
@@ -219,7 +252,8 @@ impl Guard {
         let interfaces =
             config.interfaces.iter().map(|name| Interface::find(name)).collect::<Result<Vec<_>, _>>()?;
         let known = around.names.borrow().clone();
-        let attached = take_over(object, config, ports, &interfaces, |table| table.follow(&known))?;
+        let attached =
+            take_over(object, config, ports, &interfaces, around.other, |table| table.follow(&known))?;
         Self::settle_in(config.clone(), interfaces, attached, known.revision, around)
     }
 
@@ -244,9 +278,17 @@ impl Guard {
             sampled: metrics.sampled_rejections(),
             seen: 0,
         };
-        let enforcer = Enforcer::start(table.cell(), until, around.heartbeat, metrics.clone(), rejections)?;
+        let enforcer = Enforcer::start(
+            table.cell(),
+            until,
+            around.heartbeat,
+            metrics.clone(),
+            rejections,
+            around.other,
+        )?;
         let enforcer = Arc::new(enforcer);
         let (sender, held) = watch::channel(None);
+        let following = Following::default();
         let follower = NamesFollower {
             names: around.names,
             denials: around.denials,
@@ -254,12 +296,24 @@ impl Guard {
             enforcer: Arc::clone(&enforcer),
             metrics: metrics.clone(),
             held: sender,
+            following: following.clone(),
         };
         follower.publish(&table, revision);
         info!(program = state.program.id, maps = ?state.origin, mode = ?config.mode, "guard on");
         let follower = around.control.spawn(follower.follow(table));
         let config = Reloadable::new(config);
-        Ok(Self { config, interfaces, state, capacity, metrics, enforcer, rejected, held, follower })
+        Ok(Self {
+            config,
+            interfaces,
+            state,
+            capacity,
+            metrics,
+            enforcer,
+            rejected,
+            held,
+            following,
+            follower,
+        })
     }
 
     /// As [`GuardHandle::holds`].

@@ -233,6 +233,18 @@ impl Gatehouse {
         self.command(&["reload"])
     }
 
+    /// Writes its settings and has a successor take over, which is this instance from then on; returns the predecessor, which drains.
+    pub fn upgrade(&mut self, arguments: &[&str]) -> anyhow::Result<Process> {
+        fs::write(config_file(&self.settings), self.settings.render())?;
+        Process::adopt_orphans()?;
+        let answer = self.command(&[&["upgrade", "--json"], arguments].concat())?;
+        let answer: serde_json::Value = serde_json::from_str(&answer)?;
+        let pid =
+            answer.get("pid").and_then(serde_json::Value::as_u64).context("no process in the answer")?;
+        let successor = self.process.successor(u32::try_from(pid)?);
+        Ok(std::mem::replace(&mut self.process, successor))
+    }
+
     /// Its settings, for a start or a reload that differs.
     pub fn settings(&mut self) -> &mut Settings {
         &mut self.settings

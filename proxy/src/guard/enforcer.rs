@@ -14,6 +14,7 @@ use tracing::{error, info, warn};
 use super::{
     enforcement::{Conditions, Enforcement},
     error::GuardError,
+    following::OtherGuard,
     heartbeat::Heartbeat,
     kernel_time::KernelTime,
     maps::EnforceUntilMap,
@@ -29,6 +30,8 @@ struct EnforcementInputs {
     names: NamesCell,
     draining: AtomicBool,
     ended: AtomicBool,
+    /// A successor enforces.
+    released: AtomicBool,
     enforcement: AtomicU8,
 }
 
@@ -38,6 +41,7 @@ impl EnforcementInputs {
             names,
             draining: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            released: AtomicBool::new(false),
             enforcement: AtomicU8::new(Enforcement::NamesUnread as u8),
         }
     }
@@ -49,7 +53,11 @@ impl EnforcementInputs {
     }
 
     fn draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire) || self.ended.load(Ordering::Acquire)
+        self.draining.load(Ordering::Acquire) || self.ended.load(Ordering::Acquire) || self.is_released()
+    }
+
+    fn is_released(&self) -> bool {
+        self.released.load(Ordering::Acquire)
     }
 
     fn conditions(&self, heartbeat: &Heartbeat, now: Instant) -> Conditions {
@@ -75,12 +83,13 @@ impl Enforcer {
         heartbeat: Arc<Heartbeat>,
         metrics: GuardMetrics,
         rejections: Rejections,
+        other: OtherGuard,
     ) -> Result<Self, GuardError> {
         let board = Arc::new(EnforcementInputs::new(names));
         let turning = Arc::clone(&board);
         let thread = thread::Builder::new()
             .name("guard-enforce".into())
-            .spawn(move || run(&turning, until, &heartbeat, &metrics, rejections))
+            .spawn(move || run(&turning, until, &heartbeat, &metrics, rejections, other))
             .map_err(GuardError::Thread)?;
         let waker = thread.thread().clone();
         Ok(Self { board, thread: Mutex::new(Some(thread)), waker })
@@ -105,6 +114,12 @@ impl Enforcer {
     /// Ends enforcement for good.
     pub(super) fn drain(&self) {
         self.board.draining.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Leaves enforcement to a successor: nothing is written any more, at the end neither.
+    pub(super) fn release(&self) {
+        self.board.released.store(true, Ordering::Release);
         self.wake();
     }
 
@@ -136,16 +151,22 @@ fn run(
     heartbeat: &Heartbeat,
     metrics: &GuardMetrics,
     mut rejections: Rejections,
+    other: OtherGuard,
 ) {
     let mut last = Last::default();
     loop {
         let ended = board.ended.load(Ordering::Acquire);
+        if board.is_released() {
+            return;
+        }
         let conditions = board.conditions(heartbeat, clock::now());
         let enforcement = conditions.enforcement();
         board.enforcement.store(enforcement as u8, Ordering::Relaxed);
         metrics.enforcement(enforcement);
         // A lease is renewed each time, an end written once: the successor that adopted the map may enforce by now.
-        if enforcement.is_on() || last.written != Some(enforcement) {
+        if last.leaves_to(other, enforcement) {
+            last.written = None;
+        } else if enforcement.is_on() || last.written != Some(enforcement) {
             let written =
                 KernelTime::now().is_ok_and(|now| until.write(conditions.enforce_until(now)).is_ok());
             last.wrote(enforcement, written);
@@ -167,6 +188,11 @@ struct Last {
 }
 
 impl Last {
+    /// Whether a predecessor still extends the time, since our own workers have only to begin: an end would leave a moment unguarded.
+    fn leaves_to(&self, other: OtherGuard, enforcement: Enforcement) -> bool {
+        other == OtherGuard::Predecessors && enforcement == Enforcement::WorkersSilent && !self.enforced
+    }
+
     fn wrote(&mut self, enforcement: Enforcement, written: bool) {
         self.written = written.then_some(enforcement);
         if self.said.replace((enforcement, written)) == Some((enforcement, written)) {
@@ -200,6 +226,21 @@ const SILENCE: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_predecessor_enforces_until_our_workers_have_begun() {
+        let mut last = Last::default();
+        for (other, enforcement, leaves) in [
+            (OtherGuard::Predecessors, Enforcement::WorkersSilent, true),
+            (OtherGuard::None, Enforcement::WorkersSilent, false),
+            (OtherGuard::Predecessors, Enforcement::NamesFull, false),
+            (OtherGuard::Predecessors, Enforcement::On, false),
+        ] {
+            assert_eq!(last.leaves_to(other, enforcement), leaves, "{other:?} {enforcement:?}");
+        }
+        last.wrote(Enforcement::On, true);
+        assert!(!last.leaves_to(OtherGuard::Predecessors, Enforcement::WorkersSilent), "it was our turn");
+    }
 
     #[test]
     fn a_silent_worker_is_seen_after_five_seconds() {

@@ -26,6 +26,7 @@ use super::{
     difference::{Difference, Hashes, hash},
     enforcer::Enforcer,
     error::{GuardError, errno},
+    following::{Following, Stood},
     kernel_time::KernelTime,
     maps::{failed, keys},
     metrics::GuardMetrics,
@@ -98,6 +99,11 @@ impl NameTable {
             let failed = self.fail(&error);
             self.state.set(failed);
         }
+    }
+
+    /// Somebody else may have written: what differs is looked for the next time.
+    fn forget_what_is_there(&mut self) {
+        self.applied = None;
     }
 
     fn fit_policy(&self, state: Names) -> Result<(), MapError> {
@@ -179,6 +185,8 @@ pub(super) struct NamesFollower {
     pub(super) metrics: GuardMetrics,
     /// The revision the kernel holds.
     pub(super) held: watch::Sender<Option<Revision>>,
+    /// Whether to follow.
+    pub(super) following: Following,
 }
 
 impl NamesFollower {
@@ -190,6 +198,10 @@ impl NamesFollower {
     pub(super) async fn follow(mut self, mut table: NameTable) {
         let mut told = true;
         loop {
+            if self.following.stand_still().await == Stood::Still {
+                table.forget_what_is_there();
+                told = true;
+            }
             let is_new = told || self.names.has_changed().unwrap_or(false);
             let set = self.names.borrow_and_update().clone();
             if is_new || set.revision != *self.held.borrow() || table.state() == Names::Failed {
@@ -212,6 +224,7 @@ impl NamesFollower {
                     false
                 }
                 () = retry(table.state()) => false,
+                () = self.following.interrupted() => false,
             };
         }
     }
