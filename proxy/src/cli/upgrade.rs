@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use hyper::StatusCode;
+
 use super::{arguments::Form, error::CommandError, notice, print};
 use crate::{
     config::Config,
@@ -28,7 +30,10 @@ pub(super) async fn upgrade(
     notice(&format!("waiting until the successor is ready (for {within} s at most)"));
     match client.upgrade(&wanted).await {
         Ok(upgraded) => print(form, &upgraded, shown),
-        Err(ClientError::Refused(problem)) => Err(CommandError::NotUpgraded { why: problem.detail }),
+        // An instance that ends does not go on.
+        Err(ClientError::Refused(problem)) if problem.status != StatusCode::SERVICE_UNAVAILABLE => {
+            Err(CommandError::NotUpgraded { why: problem.detail })
+        }
         Err(error) => Err(error.into()),
     }
 }

@@ -30,7 +30,7 @@ impl Load {
                 while going.load(Ordering::Relaxed) {
                     match health(address) {
                         Ok(status) if statuses.contains(&status) => {
-                            drop(answered.fetch_add(1, Ordering::Relaxed))
+                            answered.fetch_add(1, Ordering::Relaxed);
                         }
                         Ok(status) => failed.push(status.to_string()),
                         Err(error) => failed.push(error.to_string()),
