@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use nix::{
+    errno::Errno,
     sys::{
         prctl,
         signal::{Signal, kill},
@@ -66,7 +67,7 @@ impl Process {
         Ok(Self { name: name.to_owned(), pid: child.id(), handle: Handle::Child(child), log })
     }
 
-    /// Before a child has a successor: it will be left to us, and not to the machine.
+    /// Before a child starts that may have a successor, which will be left to us then, and not to the machine.
     pub fn adopt_orphans() -> anyhow::Result<()> {
         Ok(prctl::set_child_subreaper(true)?)
     }
@@ -94,7 +95,8 @@ impl Process {
         let status = match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(_, code)) => ExitStatus::from_raw(code << 8),
             Ok(WaitStatus::Signaled(_, signal, _)) => ExitStatus::from_raw(signal as i32),
-            // ECHILD: its parent lives, and will be the one to hear of its end.
+            // Its parent still lived, and has heard how it ended; nobody else will.
+            Err(Errno::ECHILD) if kill(pid, None) == Err(Errno::ESRCH) => ExitStatus::default(),
             Ok(_) | Err(_) => return Ok(None),
         };
         self.handle = Handle::Ended(status);

@@ -47,8 +47,8 @@ async fn accept(listener: TcpListener) {
 pub struct Seen {
     /// Messages that came back.
     pub echoed: u64,
-    /// For how long each tunnel was open that the server has closed.
-    pub closed: Vec<Duration>,
+    /// For how long each tunnel was open that the server has closed, and how the client saw it.
+    pub closed: Vec<(Duration, String)>,
     /// What should not happen: a tunnel that was not opened, or an echo that is none.
     pub failures: Vec<String>,
 }
@@ -114,8 +114,8 @@ impl Tunnels {
             let mut back = [0; 8];
             let outcome = stream.write_all(&sent).and_then(|()| stream.flush());
             // Whichever of both finds the end: the server may close between a message and its echo.
-            if outcome.and_then(|()| stream.read_exact(&mut back)).is_err() {
-                note(seen, |seen| seen.closed.push(opened.elapsed()));
+            if let Err(error) = outcome.and_then(|()| stream.read_exact(&mut back)) {
+                note(seen, |seen| seen.closed.push((opened.elapsed(), error.to_string())));
                 return Ok(());
             }
             ensure!(back == sent, "message {number} came back as {back:?}");

@@ -51,7 +51,7 @@ impl fmt::Display for Report {
         write!(
             f,
             "{served} requests, {health_checks} checks of health and {echoed} messages through tunnels during {upgrades} upgrades and {reloads} \
-             reloads, none failed; {tunnels_closed} tunnels closed, each by its instance's drain deadline; slowest upgrade {} ms",
+             reloads, none failed; {tunnels_closed} tunnels were closed by instances that drained; slowest upgrade {} ms",
             slowest.as_millis()
         )
     }
@@ -93,16 +93,15 @@ pub fn run(binary: &Path, io: &str, wanted: Wanted) -> anyhow::Result<Report> {
     let mut report = Report { wanted, served: 0, health_checks, echoed: 0, tunnels_closed: 0, slowest };
     for load in loads {
         let seen = load.stop_after(Duration::ZERO)?;
-        ensure!(seen.failures.is_empty(), "{:#?}\n{}", seen.failures, gatehouse.process.output());
+        ensure!(seen.failures.is_empty(), "{:#?}\n{}", seen.failures, history(&gatehouse));
         report.served += seen.served;
     }
     for tunnel in tunnels {
         let seen = tunnel.seen();
         ensure!(seen.failures.is_empty(), "{:#?}", seen.failures);
-        for open in &seen.closed {
-            // Opened before an upgrade, closed by the deadline that began with it.
-            ensure!(*open + MARGIN >= DRAIN, "a tunnel was closed after {open:?}");
-        }
+        // Only an instance that was replaced closes tunnels, at any time until its drain deadline, so that clients do not all come at once.
+        let closed = u32::try_from(seen.closed.len())?;
+        ensure!(closed <= wanted.upgrades, "closed too often: {:#?}\n{}", seen.closed, history(&gatehouse));
         report.echoed += seen.echoed;
         report.tunnels_closed += seen.closed.len();
     }
@@ -140,6 +139,15 @@ impl Course<'_> {
         }
         Ok(())
     }
+}
+
+/// What all instances have logged, without the requests.
+fn history(gatehouse: &Gatehouse) -> String {
+    let log = gatehouse.process.output();
+    let told = log
+        .lines()
+        .filter(|line| (!line.contains(" request ") || line.contains("/tunnel")) && !line.contains("DEBUG"));
+    told.collect::<Vec<_>>().join("\n")
 }
 
 /// Waits until requests that begin now were answered.
@@ -208,7 +216,5 @@ const ECHO: u16 = 9_600;
 const TUNNEL_CLIENTS: usize = 3;
 /// How long tunnels may go on at an instance that was replaced.
 const DRAIN: Duration = Duration::from_secs(4);
-/// A tunnel that was opened a moment before the upgrade.
-const MARGIN: Duration = Duration::from_secs(1);
 const CHECK: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_secs(30);
