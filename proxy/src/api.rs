@@ -29,6 +29,8 @@ mod wanted;
 mod words;
 
 use std::{
+    io,
+    os::fd::OwnedFd,
     sync::{Arc, LazyLock},
     time::Duration,
 };
@@ -73,7 +75,7 @@ pub use server::ApiServer;
 use crate::{
     clock,
     config::Config,
-    control::{self, ControlContext, ControlPortError},
+    control::{self, ControlContext, ControlPortError, HandedSockets},
     verification::{Looker, NoResolver},
 };
 
@@ -110,9 +112,17 @@ pub(crate) fn declare_metrics(registry: &Registry) -> Result<(), prometheus::Err
     ApiMetrics::register(registry).map(drop)
 }
 
-/// Binds the address of `config`, if there is one. Call it on the control runtime.
-pub async fn bind(config: &Config) -> Result<Option<TcpListener>, ControlPortError> {
-    control::bind("api.listen", config.api.listen).await
+/// Binds the address of `config`, if there is one; its socket may have been `handed` over. Call it on the control runtime.
+pub async fn bind(
+    config: &Config,
+    handed: &mut HandedSockets,
+) -> Result<Option<TcpListener>, ControlPortError> {
+    control::bind(SETTING, config.api.listen, handed).await
+}
+
+/// A descriptor of `port`, if there is one, for a successor.
+pub fn share(port: Option<&TcpListener>) -> io::Result<Option<(&'static str, OwnedFd)>> {
+    control::share(SETTING, port)
 }
 
 /// Answers at `listener` for `instance`, whose clients reach it at `https_port`, with `pages` of the same state beside its own paths. Call
@@ -221,3 +231,5 @@ impl Api {
 
 /// More than a look-up, a change with its repetitions and the wait for the guard take together.
 const LONGEST_REQUEST: Duration = Duration::from_secs(30);
+/// The setting that names its address.
+const SETTING: &str = "api.listen";

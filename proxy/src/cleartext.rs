@@ -145,7 +145,7 @@ impl Cleartext {
 /// all instances would leave it together for a table that is down.
 fn health(phase: Phase) -> Answer {
     match phase {
-        Phase::Serving => plain(StatusCode::OK, "ok\n".into()),
+        Phase::Serving | Phase::Replaced => plain(StatusCode::OK, "ok\n".into()),
         Phase::Degraded => {
             plain(StatusCode::OK, "degraded: names that are not in memory cannot be looked up\n".into())
         }

@@ -25,6 +25,7 @@ mod reload;
 mod rewrap;
 mod status;
 mod token;
+mod upgrade;
 
 use std::{
     io::{self, Write},
@@ -98,6 +99,9 @@ fn execute(arguments: &Arguments) -> Result<(), CommandError> {
         Command::Validate => validate(&load(arguments)?),
         Command::Status(form) => asking(status::status(&find(arguments)?.config, *form)),
         Command::Reload(form) => asking(reload::reload(&find(arguments)?.config, *form)),
+        Command::Upgrade { binary, within, form } => {
+            asking(upgrade::upgrade(&find(arguments)?.config, binary.as_deref(), *within, *form))
+        }
         Command::Doctor { name: Some(name), form } => {
             asking(doctor::doctor_of_name(load(arguments)?.config, name, *form))
         }

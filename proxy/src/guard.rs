@@ -1,7 +1,8 @@
 //! The guard's user space: loads, attaches, pins and replaces the program; keeps its names up to date; reads its counters.
 //! Not here: verdicts (`proxy_common`), which names are allowed (`domains`), whether workers run (they report to [`Heartbeat`]).
 //! Invariants: fails open: whatever stops here, enforcement ends within seconds (`what_is_written_never_outlives_the_lease`); one link
-//! per interface, updated and never detached (`a_second_start_adopts_maps_link_names_and_counters`).
+//! per interface, updated and never detached (`a_second_start_adopts_maps_link_names_and_counters`); while a successor takes over from a process
+//! that serves, enforcement does not end (`a_successor_takes_over_without_a_moment_unguarded`).
 
 mod attach;
 mod attachment;
@@ -11,6 +12,7 @@ mod enforcement;
 mod enforcer;
 mod error;
 pub(crate) mod explain;
+mod following;
 mod handover;
 pub mod heartbeat;
 mod interface;
@@ -47,12 +49,13 @@ use tokio::{
     task::JoinHandle,
     time::timeout,
 };
-use tracing::info;
+use tracing::{error, info};
 
 use self::{
     attachment::Attachment,
     enforcer::{Enforced, Enforcer},
     explain::{GuardFacts, GuardQuestion, GuardRules, sources_by},
+    following::Following,
     handover::{Attached, AttachedState, take_over},
     interface::Interface,
     kernel_names::KernelNames,
@@ -66,6 +69,7 @@ use self::{
 pub use self::{
     enforcement::Enforcement,
     error::GuardError,
+    following::OtherGuard,
     handover::Program,
     heartbeat::Heartbeat,
     names_state::MapsOrigin,
@@ -94,6 +98,8 @@ pub struct GuardContext<'a> {
     pub registry: &'a Registry,
     /// The runtime the names are followed on.
     pub control: &'a Handle,
+    /// Whether another process guards until this one does.
+    pub other: OtherGuard,
 }
 
 /// The guard as other modules hold it, on or off; cheap to clone.
@@ -115,6 +121,7 @@ pub struct Guard {
     enforcer: Arc<Enforcer>,
     rejected: Arc<Mutex<RecentRejections>>,
     held: watch::Receiver<Option<Revision>>,
+    following: Following,
     follower: JoinHandle<()>,
 }
 
@@ -158,6 +165,35 @@ impl GuardHandle {
     pub fn drain(&self) {
         if let Self::On(guard) = self {
             guard.drain();
+        }
+    }
+
+    /// Writes no names until [`GuardHandle::resume_names`], since a successor does: of two that write differences, each would undo the other's.
+    /// Returns when nothing is being written.
+    ///
+    /// # Cancel safety
+    /// Dropped, it leaves the names paused, or about to be.
+    pub async fn pause_names(&self) {
+        if let Self::On(guard) = self {
+            guard.enforcer.begin_hand_over();
+            guard.following.pause().await;
+        }
+    }
+
+    /// Writes names again, and first all that differs: the successor that had begun to is gone.
+    pub fn resume_names(&self) {
+        if let Self::On(guard) = self {
+            guard.enforcer.end_hand_over();
+            guard.rewrite_policy();
+            guard.following.resume();
+        }
+    }
+
+    /// Leaves maps, names and enforcement to a successor, which has them already; nothing is written any more.
+    pub fn release(&self) {
+        if let Self::On(guard) = self {
+            guard.follower.abort();
+            guard.enforcer.release();
         }
     }
 
@@ -225,7 +261,7 @@ impl Guard {
         let interfaces =
             config.interfaces.iter().map(|name| Interface::find(name)).collect::<Result<Vec<_>, _>>()?;
         let known = around.names.borrow().clone();
-        let attached = take_over(object, config, ports, &interfaces, |table| {
+        let attached = take_over(object, config, ports, &interfaces, around.other, |table| {
             table.follow(&known, clock::now());
         })?;
         Self::settle_in(config.clone(), interfaces, attached, known.revision, around)
@@ -257,16 +293,18 @@ impl Guard {
             .iter()
             .map(|interface| (interface.clone(), state.pins.link(interface.index, config.attach)));
         let enforced = Enforced {
-            attachment: Attachment::new(state.program.id, links),
+            attachment: Attachment::new(state.program.id, &state.pins, links),
             attach: config.attach,
             policy: Arc::clone(&state.policy),
             until,
             heartbeat: around.heartbeat,
             metrics: metrics.clone(),
             rejections,
+            other: around.other,
         };
         let enforcer = Arc::new(Enforcer::start(table.cell(), enforced)?);
         let (sender, held) = watch::channel(None);
+        let following = Following::default();
         let follower = NamesFollower {
             names: around.names,
             denials: around.denials,
@@ -274,12 +312,24 @@ impl Guard {
             enforcer: Arc::clone(&enforcer),
             metrics: metrics.clone(),
             held: sender,
+            following: following.clone(),
         };
         follower.publish(&table, revision);
         info!(program = state.program.id, maps = ?state.origin, mode = ?config.mode, "guard on");
         let follower = around.control.spawn(follower.follow(table));
         let config = Reloadable::new(config);
-        Ok(Self { config, interfaces, state, capacity, metrics, enforcer, rejected, held, follower })
+        Ok(Self {
+            config,
+            interfaces,
+            state,
+            capacity,
+            metrics,
+            enforcer,
+            rejected,
+            held,
+            following,
+            follower,
+        })
     }
 
     /// As [`GuardHandle::holds`].
@@ -322,6 +372,14 @@ impl Guard {
         guarded.write(&self.state.ports, config)?;
         self.config.replace(config.clone());
         Ok(())
+    }
+
+    /// Writes all of it, whatever a successor that has failed may have written.
+    fn rewrite_policy(&self) {
+        self.state.policy.lock().unwrap_or_else(PoisonError::into_inner).compare_next();
+        if let Err(error) = self.set_policy(&self.config.load_full()) {
+            error!(error = &error as &dyn std::error::Error, "the guard's settings are a failed successor's");
+        }
     }
 
     fn facts(&self, question: &GuardQuestion, known: &NameSet) -> Result<GuardFacts, GuardError> {

@@ -21,6 +21,8 @@ pub enum Phase {
     Leaving,
     /// Ending: health says 503, requests in flight finish.
     Draining,
+    /// A successor serves at the same sockets: requests in flight finish, and health says 200, since who asks it means the successor.
+    Replaced,
 }
 
 impl Phase {
@@ -29,7 +31,30 @@ impl Phase {
     pub fn ends_connections(self) -> bool {
         match self {
             Self::Starting | Self::Serving | Self::Degraded | Self::Unable | Self::Overloaded => false,
-            Self::Leaving | Self::Draining => true,
+            Self::Leaving | Self::Draining | Self::Replaced => true,
+        }
+    }
+
+    /// Whether the process ends.
+    #[must_use]
+    pub fn is_end(self) -> bool {
+        match self {
+            Self::Starting
+            | Self::Serving
+            | Self::Degraded
+            | Self::Unable
+            | Self::Overloaded
+            | Self::Leaving => false,
+            Self::Draining | Self::Replaced => true,
+        }
+    }
+
+    /// Whether health says 200.
+    #[must_use]
+    pub fn is_healthy(self) -> bool {
+        match self {
+            Self::Serving | Self::Degraded | Self::Replaced => true,
+            Self::Starting | Self::Unable | Self::Overloaded | Self::Leaving | Self::Draining => false,
         }
     }
 }

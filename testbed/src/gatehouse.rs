@@ -192,6 +192,7 @@ impl Gatehouse {
 
     /// Starts `binary` inside the edge and does not wait.
     pub fn launch(network: &Arc<Network>, binary: &Path, settings: Settings) -> anyhow::Result<Self> {
+        Process::adopt_orphans()?;
         fs::create_dir_all(&settings.folder)?;
         fs::write(config_file(&settings), settings.render())?;
         let network = Arc::clone(network);
@@ -231,6 +232,17 @@ impl Gatehouse {
     pub fn reload(&self) -> anyhow::Result<String> {
         fs::write(config_file(&self.settings), self.settings.render())?;
         self.command(&["reload"])
+    }
+
+    /// Writes its settings and has a successor take over, which is this instance from then on; returns the predecessor, which drains.
+    pub fn upgrade(&mut self, arguments: &[&str]) -> anyhow::Result<Process> {
+        fs::write(config_file(&self.settings), self.settings.render())?;
+        let answer = self.command(&[&["upgrade", "--json"], arguments].concat())?;
+        let answer: serde_json::Value = serde_json::from_str(&answer)?;
+        let pid =
+            answer.get("pid").and_then(serde_json::Value::as_u64).context("no process in the answer")?;
+        let successor = self.process.successor(u32::try_from(pid)?);
+        Ok(std::mem::replace(&mut self.process, successor))
     }
 
     /// Its settings, for a start or a reload that differs.

@@ -30,5 +30,7 @@ pub mod route53;
 pub mod service;
 pub mod soak;
 pub mod table;
+pub mod tunnel;
+pub mod upgrades;
 pub mod upstream;
 pub mod wait;

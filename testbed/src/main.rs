@@ -1,4 +1,4 @@
-//! `testbed run`, `testbed bench-...`, `testbed soak` and `testbed conformance`, as `cargo xtask` calls them once everything is set up and built.
+//! `testbed run`, `testbed bench-...`, `testbed soak`, `testbed upgrades` and `testbed conformance`, as `cargo xtask` calls them once everything is set up and built.
 
 mod demo;
 
@@ -27,6 +27,10 @@ fn main() -> ExitCode {
         }
         Command::Conformance { binary, only } => testbed::conformance::run(&binary, only.as_deref()),
         Command::Soak { binary, io, minutes } => soak(&binary, &io, minutes),
+        Command::Upgrades { binary, io, upgrades, reloads } => {
+            testbed::upgrades::run(&binary, &io, testbed::upgrades::Wanted { upgrades, reloads })
+                .map(|report| println!("{report}"))
+        }
         Command::Floor { listen, to, seal } => floor(listen, to, seal),
     };
     match outcome {
@@ -126,6 +130,21 @@ enum Command {
         /// How long
         #[arg(long)]
         minutes: u64,
+    },
+    /// Load while successors take over and settings are reloaded
+    Upgrades {
+        /// The gatehouse binary
+        #[arg(long)]
+        binary: PathBuf,
+        /// Its back end
+        #[arg(long, default_value = "auto")]
+        io: String,
+        /// How many successors
+        #[arg(long)]
+        upgrades: u32,
+        /// How many reloads
+        #[arg(long)]
+        reloads: u32,
     },
     /// A relay without TLS and HTTP, which `bench-proxy` starts
     #[command(hide = true)]

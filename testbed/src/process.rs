@@ -1,7 +1,8 @@
-//! Child processes that end with the value that stands for them.
+//! Processes that end with the value that stands for them: children, and successors that a child has left in its place.
 
 use std::{
     fs::{self, File},
+    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
@@ -10,7 +11,12 @@ use std::{
 
 use anyhow::{Context, bail};
 use nix::{
-    sys::signal::{Signal, kill},
+    errno::Errno,
+    sys::{
+        prctl,
+        signal::{Signal, kill},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
     unistd::Pid,
 };
 
@@ -20,8 +26,20 @@ use crate::{namespace::Namespace, wait};
 #[derive(Debug)]
 pub struct Process {
     name: String,
-    child: Child,
+    pid: u32,
+    handle: Handle,
     log: PathBuf,
+}
+
+/// By what its end is heard of.
+#[derive(Debug)]
+enum Handle {
+    /// We have started it.
+    Child(Child),
+    /// A child has: it becomes ours when that has ended, as we are the subreaper (prctl(2)).
+    Successor,
+    /// A successor that was waited for.
+    Ended(ExitStatus),
 }
 
 /// A command whose process is killed when the resident thread that started it ends, so that nothing survives a killed test.
@@ -46,13 +64,43 @@ impl Process {
         let child = namespace
             .inside(move || command.spawn())?
             .with_context(|| format!("cannot start {name}; `cargo xtask setup` installs what is needed"))?;
-        Ok(Self { name: name.to_owned(), child, log })
+        Ok(Self { name: name.to_owned(), pid: child.id(), handle: Handle::Child(child), log })
+    }
+
+    /// Before a child starts that may have a successor, which will be left to us then, and not to the machine.
+    pub fn adopt_orphans() -> anyhow::Result<()> {
+        Ok(prctl::set_child_subreaper(true)?)
+    }
+
+    /// The process `pid` that has taken over from this one, and writes where it did.
+    #[must_use]
+    pub fn successor(&self, pid: u32) -> Self {
+        Self { name: self.name.clone(), pid, handle: Handle::Successor, log: self.log.clone() }
     }
 
     /// Its process id.
     #[must_use]
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.pid
+    }
+
+    /// Its end, if it has come.
+    fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        let pid = Pid::from_raw(i32::try_from(self.pid)?);
+        match &mut self.handle {
+            Handle::Child(child) => return Ok(child.try_wait()?),
+            Handle::Ended(status) => return Ok(Some(*status)),
+            Handle::Successor => {}
+        }
+        let status = match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(_, code)) => ExitStatus::from_raw(code << 8),
+            Ok(WaitStatus::Signaled(_, signal, _)) => ExitStatus::from_raw(signal as i32),
+            // Its parent still lived, and has heard how it ended; nobody else will.
+            Err(Errno::ECHILD) if kill(pid, None) == Err(Errno::ESRCH) => ExitStatus::default(),
+            Ok(_) | Err(_) => return Ok(None),
+        };
+        self.handle = Handle::Ended(status);
+        Ok(Some(status))
     }
 
     /// What it wrote so far.
@@ -63,13 +111,13 @@ impl Process {
 
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        let pid = Pid::from_raw(i32::try_from(self.child.id())?);
+        let pid = Pid::from_raw(i32::try_from(self.pid)?);
         kill(pid, signal).with_context(|| format!("cannot send {signal} to {}", self.name))
     }
 
     /// Fails when it has ended, with the end of its output.
     pub fn ensure_alive(&mut self) -> anyhow::Result<()> {
-        if let Some(status) = self.child.try_wait()? {
+        if let Some(status) = self.ended()? {
             bail!("{} ended: {status}\n{}", self.name, self.tail());
         }
         Ok(())
@@ -100,25 +148,23 @@ impl Process {
 
     /// Waits for its end.
     pub fn wait(&mut self, within: Duration) -> anyhow::Result<ExitStatus> {
-        wait::until(&format!("the end of {}", self.name), within, || {
-            self.child.try_wait()?.context("it runs on")
-        })
-        .with_context(|| self.tail())
+        wait::until(&format!("the end of {}", self.name), within, || self.ended()?.context("it runs on"))
+            .with_context(|| self.tail())
     }
 
     /// Peak resident memory in bytes.
     pub fn peak_memory_bytes(&self) -> anyhow::Result<u64> {
-        status_bytes(self.child.id(), "VmHWM")
+        status_bytes(self.pid, "VmHWM")
     }
 
     /// Resident memory in bytes.
     pub fn resident_bytes(&self) -> anyhow::Result<u64> {
-        status_bytes(self.child.id(), "VmRSS")
+        status_bytes(self.pid, "VmRSS")
     }
 
     /// Open descriptors.
     pub fn descriptors(&self) -> anyhow::Result<usize> {
-        Ok(fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count())
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.pid))?.count())
     }
 
     fn tail(&self) -> String {
@@ -143,7 +189,7 @@ impl Drop for Process {
         if thread::panicking() {
             println!("{}", self.tail());
         }
-        if matches!(self.child.try_wait(), Ok(Some(_))) {
+        if matches!(self.ended(), Ok(Some(_))) {
             return;
         }
         // A stopped process takes its SIGTERM only once it goes on.
@@ -151,8 +197,8 @@ impl Drop for Process {
             let _ = self.signal(signal);
         }
         if self.wait(GRACE).is_err() {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+            let _ = self.signal(Signal::SIGKILL);
+            let _ = self.wait(GRACE);
         }
     }
 }

@@ -50,6 +50,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Conformance { only } => conformance::run(only),
         Command::Templates => templates::run(),
         Command::Soak { minutes } => soak::run(minutes),
+        Command::Upgrades { upgrades, reloads } => soak::upgrades(upgrades, reloads),
         Command::Fuzz { seconds } => fuzz::run(seconds),
         Command::BuildEbpf => build_ebpf::run(),
         Command::Hellos => hellos::run(),
@@ -118,6 +119,15 @@ enum Command {
         /// How long on each
         #[arg(long, default_value_t = 10)]
         minutes: u32,
+    },
+    /// Load on both back ends while successors take over and settings are reloaded: no request may fail
+    Upgrades {
+        /// How many successors on each
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+        upgrades: u32,
+        /// How many reloads on each
+        #[arg(long, default_value_t = 100)]
+        reloads: u32,
     },
     /// Install what the other commands need; quick and silent when nothing is missing
     Setup,

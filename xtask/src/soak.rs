@@ -1,4 +1,4 @@
-//! `cargo xtask soak`: set up, build, and hand over to the testbed.
+//! `cargo xtask soak` and `upgrades`: set up, build, and hand over to the testbed.
 
 use xshell::cmd;
 
@@ -6,17 +6,26 @@ use crate::{build_ebpf, build_programs, setup, shell};
 
 /// Load for so many minutes on each back end, while endpoints fail in turn. The build is that of the tests: it has their assertions.
 pub(crate) fn run(minutes: u32) -> anyhow::Result<()> {
+    on_both_back_ends("soak", &["--minutes", &minutes.to_string()])
+}
+
+/// Load while so many successors take over on each back end, and so many reloads between them.
+pub(crate) fn upgrades(upgrades: u32, reloads: u32) -> anyhow::Result<()> {
+    let (upgrades, reloads) = (upgrades.to_string(), reloads.to_string());
+    on_both_back_ends("upgrades", &["--upgrades", &upgrades, "--reloads", &reloads])
+}
+
+fn on_both_back_ends(command: &str, arguments: &[&str]) -> anyhow::Result<()> {
     let shell = shell()?;
-    setup::require_root(&shell, "soak")?;
+    setup::require_root(&shell, command)?;
     setup::run(&shell, setup::Purpose::Run)?;
     build_ebpf::run()?;
     build_programs(&shell)?;
     let target = shell.current_dir().join("target/debug");
-    let (testbed, gatehouse, minutes) =
-        (target.join("testbed"), target.join("gatehouse"), minutes.to_string());
+    let (testbed, gatehouse) = (target.join("testbed"), target.join("gatehouse"));
     for io in ["uring", "epoll"] {
         println!("{io}:");
-        cmd!(shell, "{testbed} soak --binary {gatehouse} --io {io} --minutes {minutes}").quiet().run()?;
+        cmd!(shell, "{testbed} {command} --binary {gatehouse} --io {io} {arguments...}").quiet().run()?;
     }
     Ok(())
 }

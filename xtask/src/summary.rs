@@ -172,6 +172,7 @@ const END_TO_END: &[&str] = &[
     "standalone",
     "tenants",
     "unix_sockets",
+    "upgrades",
     "upstream_tls",
     "verification",
     "wildcard_certificates",

@@ -47,6 +47,18 @@ pub(super) enum Command {
     /// Applies changed settings, and names those that need a restart.
     #[command(after_help = RELOAD)]
     Reload(Form),
+    /// Has a new program take over from the running instance, without a failed request.
+    #[command(after_help = UPGRADE)]
+    Upgrade {
+        /// The program to start; absent, the one that runs, as it is installed now.
+        #[arg(long, value_name = "PATH")]
+        binary: Option<PathBuf>,
+        /// Seconds that it may take until it is ready.
+        #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=240))]
+        within: u64,
+        #[command(flatten)]
+        form: Form,
+    },
     /// Tests whether the settings will work here, and names remedies; changes nothing.
     #[command(after_help = DOCTOR)]
     Doctor {
@@ -315,6 +327,14 @@ All settings are read and checked first: if anything is wrong, it is reported, t
 command ends with 2. Limits, targets, names of the settings, the ask endpoint, the guard's mode and the log filter take
 effect at once; open connections keep the limits they started with. SIGHUP does the same.";
 
+const UPGRADE: &str = "\
+Install the new program where the running one lies, then run this command. The instance starts it with its own arguments and
+variables, hands it every listening socket, and drains when it serves: settings that need a restart apply, too. If it
+fails, is not ready in time, or cannot read the names, the instance goes on as if nothing had been asked, and the
+command says why and ends with 1. Not with the embedded store, which one process has at a time: restart instead.
+Example:
+  gatehouse upgrade --binary /opt/gatehouse-0.2.0/gatehouse";
+
 const DOCTOR: &str = "\
 It tests the kernel, its BTF, io_uring, guarded interfaces, limits, the clock, the state directory, ports, tables,
 names and CAs, all at once and ten seconds each at most. A line begins with ok, note (nothing is wrong), warning (it
@@ -425,6 +445,10 @@ mod tests {
             ("gatehouse certificate show *.example", false),
             ("gatehouse certificate retry a.example --json", true),
             ("gatehouse certificate retry", false),
+            ("gatehouse upgrade --json", true),
+            ("gatehouse upgrade --binary /opt/gatehouse --within 30", true),
+            ("gatehouse upgrade --within 0", false),
+            ("gatehouse upgrade --within 241", false),
             ("gatehouse certificate renew a.example", true),
             ("gatehouse certificate renew", false),
             ("gatehouse certificate renew --all", false),

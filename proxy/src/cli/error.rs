@@ -96,6 +96,20 @@ pub(super) enum CommandError {
         /// Line by line.
         wrong: String,
     },
+    /// No successor took over.
+    #[error("{why}\nnothing was changed: the running instance goes on")]
+    NotUpgraded {
+        /// What the instance says.
+        why: String,
+    },
+    /// The program for a successor.
+    #[error("--binary: `{}` cannot be made an absolute path; write one", path.display())]
+    Binary {
+        /// As given.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// `doctor` found what will not work.
     #[error("{failed} checks failed; the lines that begin with `error` say what to do")]
     Unwell {

@@ -79,6 +79,7 @@ fn fault(error: &CommandError) -> Fault {
             "start an instance with `gatehouse run`, give the settings of the intended one with `--config`, or create a store with `gatehouse tables create`",
         ),
         CommandError::NotReloaded { .. } => remedy("correct the settings, and reload again"),
+        CommandError::NotUpgraded { .. } => remedy("correct what is named, and repeat the upgrade"),
         CommandError::CaptureFile { path, .. } => {
             of_capture(path, "name a file that this user may read, or a smaller one")
         }

@@ -137,9 +137,10 @@ fn setting(name: &str) -> Result<String, ConfigError> {
 const PREFIX: &str = "GATEHOUSE_";
 const LETSENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
 const ZEROSSL: &str = "https://acme.zerossl.com/v2/DV90";
-/// Read elsewhere: the command line's `--config`, and in the tests' build the store's faults.
+/// Read elsewhere: the command line's `--config`, a successor's predecessor, and in the tests' build the store's faults.
 const RESERVED: &[&str] = &[
     "GATEHOUSE_CONFIG",
+    "GATEHOUSE_PREDECESSOR",
     #[cfg(feature = "fault-injection")]
     "GATEHOUSE_STORE_FAULTS",
 ];

@@ -70,6 +70,9 @@ async fn act(
         }
         ControlRoute::ReindexDomains => respond(&instance.reindex().await?),
         ControlRoute::Reload => respond(&instance.reload.ask().await?),
+        ControlRoute::Upgrade => {
+            respond(&instance.upgrade.ask(read_up_to(body, LONGEST_BODY).await?, caller).await?)
+        }
         ControlRoute::ListCertificates(part) => {
             respond(&instance.certificates(part.after.as_ref(), part.limit).await?)
         }

@@ -20,7 +20,7 @@ use super::{
     tokens::{IssuedToken, NewToken, TokenList},
     wire::{
         Bookmark, CertificatePage, Changed, Domain, EntryPage, InstanceStatus, NameAnswer, NewDomain,
-        NewOwnCertificate, ReindexReport, Reloaded, Retried, Tenant, WireProblem,
+        NewOwnCertificate, ReindexReport, Reloaded, Retried, Tenant, UpgradeWanted, Upgraded, WireProblem,
     },
 };
 use crate::{
@@ -69,8 +69,8 @@ pub enum ClientError {
     #[error("the instance closed the connection; its log may say why")]
     Broken(#[source] hyper::Error),
     /// No answer in time.
-    #[error("the instance did not answer within {} s; its log may say why", PATIENCE.as_secs())]
-    Slow,
+    #[error("the instance did not answer within {} s; its log may say why", .0.as_secs())]
+    Slow(Duration),
     /// The instance says no.
     #[error("{}", .0.detail)]
     Refused(WireProblem),
@@ -157,6 +157,12 @@ impl ControlClient {
     /// Makes it reload its settings.
     pub async fn reload(&self) -> Result<Reloaded, ClientError> {
         self.call(Method::POST, "reload", Bytes::new()).await
+    }
+
+    /// Has a successor take over from it.
+    pub async fn upgrade(&self, wanted: &UpgradeWanted) -> Result<Upgraded, ClientError> {
+        let patience = Duration::from_secs(wanted.within_seconds).saturating_add(PATIENCE);
+        self.call_within(patience, Method::POST, "upgrade", json(wanted)?).await
     }
 
     /// Part of its certificates.
@@ -264,12 +270,22 @@ impl ControlClient {
         path: &str,
         body: Bytes,
     ) -> Result<T, ClientError> {
+        self.call_within(PATIENCE, method, path, body).await
+    }
+
+    async fn call_within<T: DeserializeOwned>(
+        &self,
+        patience: Duration,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<T, ClientError> {
         let strange = |error: serde_json::Error| ClientError::Strange(error.into());
         let request =
             Request::builder().method(method).uri(format!("{PREFIX}{path}")).header("host", "gatehouse");
         let request = request.body(Full::new(body)).map_err(|error| ClientError::Strange(error.into()))?;
-        let answer = tokio::time::timeout(PATIENCE, self.exchange(request));
-        let (good, bytes) = answer.await.map_err(|_| ClientError::Slow)??;
+        let answer = tokio::time::timeout(patience, self.exchange(request));
+        let (good, bytes) = answer.await.map_err(|_| ClientError::Slow(patience))??;
         if good {
             return serde_json::from_slice(&bytes).map_err(strange);
         }

@@ -14,6 +14,7 @@ use super::{
     server::SocketPeer,
     table,
     tokens::{self, IssuedToken, NewToken},
+    upgrade::Upgrade,
     wire::{
         Bookmark, CertificatePage, ChangeReach, Domain, EntryPage, GuardAnswer, InstanceStatus, NameAnswer,
         NewOwnCertificate, ReindexReport, Retried, Tenant, WireProblem,
@@ -69,6 +70,8 @@ pub struct ControlContext {
     pub connections: Connections,
     /// How its settings are reloaded.
     pub reload: Reload,
+    /// How a successor takes over from it.
+    pub upgrade: Upgrade,
     /// Where requests go whose entry names no target.
     pub default_target: Reloadable<Option<Target>>,
     /// What bounds clients and requests.

@@ -27,6 +27,7 @@ pub(super) enum ControlRoute {
     MaintainDomain(Pattern, Maintenance),
     ReindexDomains,
     Reload,
+    Upgrade,
     ListCertificates(ListPage<Bookmark>),
     ShowCertificate(Pattern),
     RetryCertificate(Pattern),
@@ -78,6 +79,7 @@ impl ControlRoute {
             }
             ("POST", ("reindex", None, None)) => Self::ReindexDomains,
             ("POST", ("reload", None, None)) => Self::Reload,
+            ("POST", ("upgrade", None, None)) => Self::Upgrade,
             ("GET", ("certificates", None, None)) => Self::ListCertificates(part(query)?),
             ("GET", ("certificates", Some(name), None)) => Self::ShowCertificate(read(name)?),
             ("POST", ("certificates", Some(name), Some("retry"))) => Self::RetryCertificate(read(name)?),
@@ -207,6 +209,7 @@ mod tests {
             ("POST /v1/domains/a.example/remove", Err(404)),
             ("POST /v1/reindex", Ok(ControlRoute::ReindexDomains)),
             ("POST /v1/reload", Ok(ControlRoute::Reload)),
+            ("POST /v1/upgrade", Ok(ControlRoute::Upgrade)),
             ("POST /v1/tokens", Ok(ControlRoute::CreateToken)),
             ("GET /v1/tokens", Ok(ControlRoute::ListTokens)),
             (

@@ -60,14 +60,24 @@ impl Door for UnixListener {
     }
 }
 
-/// Answers requests at the listener `door` until it is dropped.
-pub(super) async fn serve<D, F, Fut>(door: D, answer: F)
+/// Places for the connections of one listener.
+pub(super) fn places() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(CONNECTIONS))
+}
+
+/// Waits until all of `places` are free, as they are when every connection is closed.
+pub(super) async fn vacated(places: &Semaphore) {
+    let all = u32::try_from(CONNECTIONS).unwrap_or(u32::MAX);
+    let _ = places.acquire_many(all).await;
+}
+
+/// Answers requests at the listener `door`, each connection at one of `places`, until it is dropped; connections go on then.
+pub(super) async fn serve<D, F, Fut>(door: D, places: Arc<Semaphore>, answer: F)
 where
     D: Door,
     F: Fn(SocketPeer, Request<Incoming>) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = ControlResponse> + Send + 'static,
 {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         match door.accept().await {
             Ok((io, caller)) => drop(tokio::spawn(converse(io, caller, answer.clone(), place))),

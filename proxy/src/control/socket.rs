@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     os::{
-        fd::AsFd,
+        fd::{AsFd, OwnedFd},
         unix::{
             fs::FileTypeExt,
             net::{UnixListener, UnixStream},
@@ -15,11 +15,21 @@ use std::{
 use nix::sys::stat::{Mode, fchmod};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// A bound control socket; dropped, its file goes.
+use super::handed::{CONTROL_SOCKET, HandedSockets};
+
+/// A bound control socket; dropped, its file goes, unless a successor answers there.
 #[derive(Debug)]
 pub struct ControlSocket {
     path: PathBuf,
     listener: UnixListener,
+    file: SocketFile,
+}
+
+/// Whose its file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SocketFile {
+    Ours,
+    Successors,
 }
 
 /// Why there is no control socket.
@@ -52,17 +62,31 @@ pub enum SocketError {
 }
 
 impl ControlSocket {
-    /// Binds `path`; what an instance that died left there is removed.
-    pub fn bind(path: &Path) -> Result<Self, SocketError> {
-        clear(path)?;
-        let refused = |source| SocketError::Refused { path: path.to_path_buf(), source };
-        let listener = bind(path).map_err(refused)?;
-        Ok(Self { path: path.to_path_buf(), listener })
+    /// Binds `path`; what an instance that died left there is removed. A predecessor's socket of this path may have been `handed` over.
+    pub fn bind(path: &Path, handed: &mut HandedSockets) -> Result<Self, SocketError> {
+        let listener = match handed.unix(path) {
+            Some(listener) => listener,
+            None => {
+                clear(path)?;
+                bind(path).map_err(|source| SocketError::Refused { path: path.to_path_buf(), source })?
+            }
+        };
+        Ok(Self { path: path.to_path_buf(), listener, file: SocketFile::Ours })
     }
 
     /// Whether [`ControlSocket::bind`] would find `path` taken or no socket; makes and removes nothing.
-    pub fn probe(path: &Path) -> Result<(), SocketError> {
-        is_left_over(path).map(drop)
+    pub fn probe(path: &Path, handed: &HandedSockets) -> Result<(), SocketError> {
+        if handed.has_unix(path) { Ok(()) } else { is_left_over(path).map(drop) }
+    }
+
+    /// A descriptor of it, for a successor.
+    pub fn share(&self) -> io::Result<(&'static str, OwnedFd)> {
+        Ok((CONTROL_SOCKET, self.listener.as_fd().try_clone_to_owned()?))
+    }
+
+    /// Leaves its file to a successor, which answers there.
+    pub fn leave(mut self) {
+        self.file = SocketFile::Successors;
     }
 
     /// Where it is.
@@ -79,7 +103,9 @@ impl ControlSocket {
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        if self.file == SocketFile::Ours {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -128,13 +154,33 @@ mod tests {
 
     use super::*;
 
+    fn open(path: &Path) -> Result<ControlSocket, SocketError> {
+        ControlSocket::bind(path, &mut HandedSockets::default())
+    }
+
+    #[test]
+    fn a_successor_answers_at_the_same_socket_and_the_file_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+        let first = open(&path).unwrap();
+        let mut handed = HandedSockets::default();
+        let (setting, socket) = first.share().unwrap();
+        handed.add(setting.to_owned(), socket);
+        ControlSocket::probe(&path, &handed).unwrap();
+        let second = ControlSocket::bind(&path, &mut handed).unwrap();
+        first.leave();
+        assert!(UnixStream::connect(&path).is_ok());
+        drop(second);
+        assert!(!path.exists());
+    }
+
     #[test]
     fn the_socket_is_its_owners_alone() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("control.sock");
-        let socket = ControlSocket::bind(&path).unwrap();
+        let socket = open(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(matches!(ControlSocket::bind(&path), Err(SocketError::Taken { .. })));
+        assert!(matches!(open(&path), Err(SocketError::Taken { .. })));
         drop(socket);
         assert!(!path.exists());
     }
@@ -145,13 +191,10 @@ mod tests {
         let path = directory.path().join("control.sock");
         drop(bind(&path).unwrap());
         assert!(path.exists(), "a killed process leaves its file");
-        drop(ControlSocket::bind(&path).unwrap());
+        drop(open(&path).unwrap());
         fs::write(&path, "a letter").unwrap();
-        assert!(matches!(ControlSocket::bind(&path), Err(SocketError::NotASocket { .. })));
+        assert!(matches!(open(&path), Err(SocketError::NotASocket { .. })));
         assert!(path.exists());
-        assert!(matches!(
-            ControlSocket::bind(&directory.path().join("no/x")),
-            Err(SocketError::Refused { .. })
-        ));
+        assert!(matches!(open(&directory.path().join("no/x")), Err(SocketError::Refused { .. })));
     }
 }

@@ -3,7 +3,7 @@
 mod instance_status;
 mod name_answer;
 
-use std::{fmt, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr};
 
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -145,6 +145,28 @@ pub struct Reloaded {
     pub applied: Vec<String>,
     /// Settings that changed and wait for a restart.
     pub needs_restart: Vec<String>,
+}
+
+/// What a successor is to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpgradeWanted {
+    /// The program, by its absolute path; absent, the one that runs, as it is installed now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binary: Option<PathBuf>,
+    /// How long it may take until it is ready.
+    pub within_seconds: u64,
+}
+
+/// A successor has taken over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upgraded {
+    /// Its process.
+    pub pid: u32,
+    /// Its release.
+    pub version: String,
+    /// The process that it has taken over from, which ends when its connections have.
+    pub predecessor: u32,
 }
 
 /// What a repair of the table did.

@@ -15,6 +15,7 @@ use super::{
     attachment::{Attachment, Runs, is_replaced},
     enforcement::{Conditions, Enforcement},
     error::GuardError,
+    following::OtherGuard,
     heartbeat::Heartbeat,
     kernel_time::KernelTime,
     maps::EnforceUntilMap,
@@ -32,6 +33,10 @@ struct EnforcementInputs {
     draining: AtomicBool,
     replaced: AtomicBool,
     ended: AtomicBool,
+    /// A successor enforces.
+    released: AtomicBool,
+    /// A successor may have replaced our program, and may fail still.
+    handing_over: AtomicBool,
     enforcement: AtomicU8,
 }
 
@@ -42,6 +47,8 @@ impl EnforcementInputs {
             draining: AtomicBool::new(false),
             replaced: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            released: AtomicBool::new(false),
+            handing_over: AtomicBool::new(false),
             enforcement: AtomicU8::new(Enforcement::NamesUnread as u8),
         }
     }
@@ -53,7 +60,11 @@ impl EnforcementInputs {
     }
 
     fn draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire) || self.ended.load(Ordering::Acquire)
+        self.draining.load(Ordering::Acquire) || self.ended.load(Ordering::Acquire) || self.is_released()
+    }
+
+    fn is_released(&self) -> bool {
+        self.released.load(Ordering::Acquire)
     }
 
     fn conditions(&self, heartbeat: &Heartbeat, now: Instant) -> Conditions {
@@ -67,6 +78,9 @@ impl EnforcementInputs {
 
     /// Whether the program whose links run this was replaced; once it was, that stays so, since nobody follows the names since.
     fn is_replaced(&self, runs: impl Iterator<Item = Runs>) -> bool {
+        if self.handing_over.load(Ordering::Acquire) {
+            return false;
+        }
         let is_replaced = self.replaced.load(Ordering::Acquire) || is_replaced(runs);
         self.replaced.store(is_replaced, Ordering::Release);
         is_replaced
@@ -90,6 +104,7 @@ pub(super) struct Enforced {
     pub(super) heartbeat: Arc<Heartbeat>,
     pub(super) metrics: GuardMetrics,
     pub(super) rejections: Rejections,
+    pub(super) other: OtherGuard,
 }
 
 impl Enforcer {
@@ -126,6 +141,23 @@ impl Enforcer {
         self.wake();
     }
 
+    /// Lets a successor replace our program, and goes on to enforce by the maps that both have.
+    pub(super) fn begin_hand_over(&self) {
+        self.board.handing_over.store(true, Ordering::Release);
+    }
+
+    /// The successor has failed.
+    pub(super) fn end_hand_over(&self) {
+        self.attachment.adopt();
+        self.board.handing_over.store(false, Ordering::Release);
+    }
+
+    /// Leaves enforcement to a successor: nothing is written any more, at the end neither.
+    pub(super) fn release(&self) {
+        self.board.released.store(true, Ordering::Release);
+        self.wake();
+    }
+
     /// Ends enforcement and the thread, and waits for both.
     pub(super) fn end(&self) {
         self.board.ended.store(true, Ordering::Release);
@@ -149,10 +181,14 @@ impl Drop for Enforcer {
 }
 
 fn run(board: &EnforcementInputs, enforced: Enforced) {
-    let Enforced { attachment, attach, policy, mut until, heartbeat, metrics, mut rejections } = enforced;
+    let Enforced { attachment, attach, policy, mut until, heartbeat, metrics, mut rejections, other } =
+        enforced;
     let mut last = Last::default();
     loop {
         let ended = board.ended.load(Ordering::Acquire);
+        if board.is_released() {
+            return;
+        }
         let runs: Vec<_> = attachment.look().collect();
         metrics.attached(attach, runs.iter().filter(|runs| **runs == Runs::Ours).count());
         let is_replaced = board.is_replaced(runs.into_iter());
@@ -161,7 +197,9 @@ fn run(board: &EnforcementInputs, enforced: Enforced) {
         board.enforcement.store(enforcement as u8, Ordering::Relaxed);
         metrics.enforcement(enforcement, policy.lock().unwrap_or_else(PoisonError::into_inner).rejects());
         // A lease is renewed each time, an end written once: the successor that adopted the map may enforce by now.
-        if enforcement.is_on() || last.written != Some(enforcement) {
+        if last.leaves_to(other, enforcement) {
+            last.written = None;
+        } else if enforcement.is_on() || last.written != Some(enforcement) {
             // What another process's program reads is for that process to write.
             let written = is_replaced
                 || KernelTime::now().is_ok_and(|now| until.write(conditions.enforce_until(now)).is_ok());
@@ -184,6 +222,11 @@ struct Last {
 }
 
 impl Last {
+    /// Whether a predecessor still extends the time, since our own workers have only to begin: an end would leave a moment unguarded.
+    fn leaves_to(&self, other: OtherGuard, enforcement: Enforcement) -> bool {
+        other == OtherGuard::Predecessors && enforcement == Enforcement::WorkersSilent && !self.enforced
+    }
+
     fn wrote(&mut self, enforcement: Enforcement, written: bool) {
         self.written = written.then_some(enforcement);
         if self.said.replace((enforcement, written)) == Some((enforcement, written)) {
@@ -222,6 +265,21 @@ const SILENCE: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_predecessor_enforces_until_our_workers_have_begun() {
+        let mut last = Last::default();
+        for (other, enforcement, leaves) in [
+            (OtherGuard::Predecessors, Enforcement::WorkersSilent, true),
+            (OtherGuard::None, Enforcement::WorkersSilent, false),
+            (OtherGuard::Predecessors, Enforcement::NamesFull, false),
+            (OtherGuard::Predecessors, Enforcement::On, false),
+        ] {
+            assert_eq!(last.leaves_to(other, enforcement), leaves, "{other:?} {enforcement:?}");
+        }
+        last.wrote(Enforcement::On, true);
+        assert!(!last.leaves_to(OtherGuard::Predecessors, Enforcement::WorkersSilent), "it was our turn");
+    }
 
     #[test]
     fn a_silent_worker_is_seen_after_five_seconds() {

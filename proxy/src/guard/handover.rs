@@ -18,7 +18,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     attach::{attach_all, load, verify},
+    enforce_until::EnforceUntil,
     error::GuardError,
+    following::OtherGuard,
     interface::Interface,
     link::{link_info, pin_failed},
     maps::{EnforceUntilMap, GuardMaps, GuardedPorts, Verdicts, failed, same_shapes},
@@ -68,11 +70,12 @@ pub(super) fn take_over(
     config: &config::GuardConfig,
     ports: &Ports,
     interfaces: &[Interface],
+    other: OtherGuard,
     fill: impl Fn(&mut NameTable),
 ) -> Result<Attached, GuardError> {
     let pins = Pins::prepare(&config.pin_path)?;
     settle(&pins)?;
-    let taken = advance(object, config, ports, interfaces, fill, &pins);
+    let taken = advance(object, config, ports, interfaces, other, fill, &pins);
     if taken.is_err() {
         settle(&pins)?;
     }
@@ -84,6 +87,7 @@ fn advance(
     config: &config::GuardConfig,
     ports: &Ports,
     interfaces: &[Interface],
+    other: OtherGuard,
     fill: impl Fn(&mut NameTable),
     pins: &Pins,
 ) -> Result<Attached, GuardError> {
@@ -98,7 +102,7 @@ fn advance(
         maps.guarded.write(ports, config)?;
     }
     let state = NamesCell::new(Names::left_by(origin, maps.until.read()?));
-    let GuardMaps { settings, key, names, denials, capacity, until, verdicts, mut guarded } = maps;
+    let GuardMaps { settings, key, names, denials, capacity, mut until, verdicts, mut guarded } = maps;
     let policy = Arc::new(Mutex::new(Policy::new(settings, config, state.clone())));
     let mut names = NameTable::open(&key, names, denials, Arc::clone(&policy), capacity, state)?;
     let previous = previous_program(pins)?;
@@ -106,6 +110,9 @@ fn advance(
     if origin == MapsOrigin::Built {
         fill(&mut names);
         pin_program(program, &program_of(&pins.next_maps()))?;
+    }
+    if origin == MapsOrigin::Built && other == OtherGuard::Predecessors && names.state() == Names::Held {
+        carry_on(&mut until, pins)?;
     }
     attach_all(program, previous, interfaces, config.attach, pins)?;
     let info = program.info().map_err(GuardError::Verify)?;
@@ -122,6 +129,17 @@ fn advance(
     let (guarded, ports) = (Mutex::new(guarded), ports.clone());
     let state = AttachedState { pins: pins.clone(), origin, program, verdicts, policy, guarded, ports };
     Ok(Attached { state, names, until, told })
+}
+
+/// Has new maps enforce for as long as those that are in use would without their process: the workers of this one have only to begin.
+fn carry_on(until: &mut EnforceUntilMap, pins: &Pins) -> Result<(), GuardError> {
+    let next = pins.next_maps();
+    for folder in pins.map_folders()?.iter().filter(|folder| **folder != next) {
+        if let Ok(in_use @ EnforceUntil::At(_)) = EnforceUntilMap::open(folder).and_then(|map| map.read()) {
+            until.write(in_use).map_err(failed(map_names::ENFORCE_UNTIL, "writing"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Loads with new maps; when the pinned ones have the same shapes, again with those.

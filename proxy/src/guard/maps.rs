@@ -47,7 +47,7 @@ impl GuardMaps {
         let capacity = shape(folder, map_names::NAMES)?.max_entries;
         Ok(Self {
             settings: open(folder, map_names::SETTINGS)?,
-            until: EnforceUntilMap(open(folder, map_names::ENFORCE_UNTIL)?),
+            until: EnforceUntilMap::open(folder)?,
             key: open(folder, map_names::NAME_KEY)?,
             names: open(folder, map_names::NAMES)?,
             denials: open(folder, map_names::DENIALS)?,
@@ -105,6 +105,10 @@ impl GuardedPorts {
 pub(super) struct EnforceUntilMap(Array<MapData, u64>);
 
 impl EnforceUntilMap {
+    pub(super) fn open(folder: &Path) -> Result<Self, GuardError> {
+        open(folder, map_names::ENFORCE_UNTIL).map(Self)
+    }
+
     pub(super) fn read(&self) -> Result<EnforceUntil, GuardError> {
         let value = self.0.get(&0, 0).map_err(failed(map_names::ENFORCE_UNTIL, "reading"))?;
         Ok(EnforceUntil::decode(value))

@@ -27,6 +27,7 @@ use super::{
     difference::{Difference, Hashes, hash},
     enforcer::Enforcer,
     error::{GuardError, errno},
+    following::{Following, Stood},
     kernel_time::KernelTime,
     lingering::Lingering,
     maps::{failed, keys},
@@ -109,7 +110,7 @@ impl NameTable {
         self.policy.lock().unwrap_or_else(PoisonError::into_inner).fit(state)
     }
 
-    /// Has the next [`NameTable::follow`] compare all that the map holds.
+    /// Has the next [`NameTable::follow`] compare all that the map holds: somebody else may have written.
     fn compare_next(&mut self) {
         self.applied = None;
     }
@@ -209,6 +210,8 @@ pub(super) struct NamesFollower {
     pub(super) metrics: GuardMetrics,
     /// The revision the kernel holds.
     pub(super) held: watch::Sender<Option<Revision>>,
+    /// Whether to follow.
+    pub(super) following: Following,
 }
 
 impl NamesFollower {
@@ -222,6 +225,10 @@ impl NamesFollower {
         let mut comparisons = interval(COMPARISON);
         comparisons.reset();
         loop {
+            if self.following.stand_still().await == Stood::Still {
+                table.compare_next();
+                told = true;
+            }
             let is_new = told || self.names.has_changed().unwrap_or(false);
             let set = self.names.borrow_and_update().clone();
             if is_new || set.revision != *self.held.borrow() || table.state() == Names::Failed {
@@ -252,6 +259,7 @@ impl NamesFollower {
                     table.compare_next();
                     true
                 }
+                () = self.following.interrupted() => false,
             };
         }
     }

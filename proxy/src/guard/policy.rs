@@ -33,6 +33,11 @@ impl Policy {
         self.write(self.names.get()).map_err(failed(map_names::SETTINGS, "writing"))
     }
 
+    /// Has the next change be written whatever the map holds: somebody else may have written.
+    pub(super) fn compare_next(&mut self) {
+        self.written = None;
+    }
+
     /// Follows how far the kernel's names are from the domain set.
     pub(super) fn fit(&mut self, names: Names) -> Result<(), MapError> {
         self.write(names)?;

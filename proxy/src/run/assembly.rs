@@ -12,7 +12,7 @@ use tokio::{net::TcpListener, runtime::Handle, sync::watch};
 
 use super::{
     RunError, Running,
-    inherited::Inherited,
+    inheritance::Inheritance,
     manager::{self, Manager, NotifyMessage},
     memory::{Shortage, watch_over},
     phase::follow,
@@ -20,6 +20,8 @@ use super::{
     session_tickets::SessionTickets,
     sockets::{Capacity, Listeners, worker_count},
     startup_banner::StartupBanner,
+    takeover::{every_worker_turns, first_phase, handover_sockets},
+    upgrade::SocketUse,
 };
 use crate::{
     api,
@@ -29,8 +31,8 @@ use crate::{
     config::{Config, Endpoint},
     console,
     control::{
-        Control, ControlContext, ControlPorts, ControlSocket, Reload, ReloadRequests, RunFacts,
-        fleet::FleetReporter,
+        Control, ControlContext, ControlPorts, ControlSocket, HandedSockets, Reload, ReloadRequests,
+        RunFacts, Upgrade, UpgradeRequests, fleet::FleetReporter,
     },
     domains::{
         Domains,
@@ -38,7 +40,7 @@ use crate::{
     },
     ec2::{self, Ec2Facts, IdentitySource, LifecycleTarget},
     forward::{self, RelaySettings, RequestRates, Service, TrustedProxies, UpstreamSettings},
-    guard::{GuardContext, GuardHandle, Heartbeat, Ports},
+    guard::{GuardContext, GuardHandle, Heartbeat, OtherGuard, Ports},
     phase::{Phase, PhaseWatch},
     store::{Store, probe, tables},
     telemetry::{self, Telemetry},
@@ -57,6 +59,14 @@ pub(super) struct Assembly<'a> {
     pub(super) backend: Backend,
     pub(super) manager: &'a Manager,
     pub(super) watchdog: Option<Duration>,
+    /// The program that a successor is started from.
+    pub(super) program: &'a Path,
+}
+
+/// What a running instance is asked for by others.
+pub(super) struct Requests {
+    pub(super) reloads: ReloadRequests,
+    pub(super) upgrades: UpgradeRequests,
 }
 
 /// What is started before a socket listens.
@@ -72,37 +82,45 @@ impl Assembly<'_> {
     /// wrong with the settings, the machine and the tables of a store elsewhere.
     pub(super) async fn start(
         &self,
-        inherited: Vec<Inherited>,
-    ) -> Result<(Running, ReloadTargets, ReloadRequests), RunError> {
+        inheritance: Inheritance,
+    ) -> Result<(Running, ReloadTargets, Requests), RunError> {
         let begun = clock::now();
         let config = self.config;
-        self.probe(&inherited)?;
+        self.probe(&inheritance)?;
+        let Inheritance { listeners: inherited, control: mut handed, predecessor } = inheritance;
         let live = RuntimeSettings::read(config)?;
-        let control_ports = ControlPorts::bind(&config.control).await?;
-        let api_port = api::bind(config).await?;
+        let control_ports = ControlPorts::bind(&config.control, &mut handed).await?;
+        let api_port = api::bind(config, &mut handed).await?;
         let threads = worker_count(&config.worker)?;
         let capacity = Capacity::claim(config, threads);
         let upstream = Arc::new(UpstreamSettings::new(&config.upstream, capacity.targets)?);
         self.backend.register(&self.telemetry.registry)?;
         let source = IdentitySource::of(&config.instance);
         let seen = source.see().await;
-        let (known, socket) = self.know(&source).await?;
+        let has_socket = handed.has_unix(&config.control_socket());
+        let control_socket = if has_socket { SocketUse::Taken } else { SocketUse::Unused };
+        let (known, socket) = self.know(&source, &mut handed).await?;
+        let (phase, watched) = watch::channel(first_phase(&known.domains, predecessor.as_ref()).await);
+        // Whatever was opened and closed again from here on would cost requests.
         let listeners = Listeners::open(&config.listen, threads, inherited, self.manager)?;
         let https_port = listeners.public_https_port();
-        let (phase, watched) = watch::channel(Phase::Starting);
         let heartbeat = Arc::new(Heartbeat::new(listeners.workers(), begun));
-        let guard = self.guard(&known.domains, &listeners, &heartbeat)?;
+        let other = predecessor.as_ref().map_or(OtherGuard::None, |_| OtherGuard::Predecessors);
+        let guard = self.guard(&known.domains, &listeners, &heartbeat, other)?;
         let service = Arc::new(self.service(&known, &listeners, &live, upstream));
         let shared =
             Arc::new(self.share(&known, service, Arc::clone(&heartbeat), watched, &live, capacity)?);
-        let (reload, asks) = Reload::channel();
+        let (reload, reloads) = Reload::channel();
+        let (upgrade, upgrades) = Upgrade::channel(self.program);
         let identity = self.identity(begun, &listeners, control_ports.metrics.as_ref(), &seen);
-        let instance = Arc::new(self.context(identity, &known, guard.clone(), &shared, &live, reload));
+        let instance = self.context(identity, &known, guard.clone(), &shared, &live, (reload, upgrade));
+        let instance = Arc::new(instance);
         let certificates = known.certificates.clone();
         let root = certificates.internal_root();
         let banner = StartupBanner::of(config, &instance, &seen, root);
-        let workers =
-            worker::spawn(&shared, self.backend, listeners.into_sockets()).map_err(RunError::Spawn)?;
+        let (sockets, mut handover) = listeners.into_sockets();
+        let others = handover_sockets(&socket, &control_ports, api_port.as_ref());
+        handover.extend(others.map_err(RunError::Share)?);
         let webhooks = self.start_jobs(&known, &shared, &live, https_port, &phase)?;
         self.decide_phase(source, &known.domains, &shared, &live, phase.clone());
         let registry = &self.telemetry.registry;
@@ -113,6 +131,13 @@ impl Assembly<'_> {
         let fleet = FleetReporter::start(&config.state_directory, &instance);
         let control = Control::open(&socket, instance, control_ports, registry);
         let control = control.map_err(RunError::Control)?;
+        // Last, since who accepts must not fail any more.
+        let workers = worker::spawn(&shared, self.backend, sockets).map_err(RunError::Spawn)?;
+        if let Some(predecessor) = predecessor {
+            every_worker_turns(&heartbeat).await;
+            predecessor.ready(control_socket).await;
+            self.manager.catch_up();
+        }
         banner.show(self.telemetry, config.log.format);
         // Ready means accepting connections and answering /health, even if nothing can be served.
         let attend = manager::attend(self.manager.clone(), phase.subscribe(), heartbeat, self.watchdog);
@@ -134,9 +159,10 @@ impl Assembly<'_> {
             api,
             fleet,
             webhooks,
-            _control: (control, socket),
+            control: (control, socket),
+            handover,
         };
-        Ok((running, parts, asks))
+        Ok((running, parts, Requests { reloads, upgrades }))
     }
 
     /// Starts what is not asked for by a client: checks of names, and webhooks.
@@ -175,27 +201,31 @@ impl Assembly<'_> {
     }
 
     /// What can be found wrong without making anything.
-    fn probe(&self, inherited: &[Inherited]) -> Result<(), RunError> {
+    fn probe(&self, inheritance: &Inheritance) -> Result<(), RunError> {
         let config = self.config;
-        ControlSocket::probe(&config.control_socket())?;
-        Listeners::probe(&config.listen, inherited)?;
+        ControlSocket::probe(&config.control_socket(), &inheritance.control)?;
+        Listeners::probe(&config.listen, &inheritance.listeners)?;
         GuardHandle::probe(&config.guard)?;
         certificates::probe(&config.certificates).map_err(certificates::CertificatesStartError::from)?;
         Ok(())
     }
 
     /// Makes what is kept on this machine.
-    fn settle(&self) -> Result<ControlSocket, RunError> {
+    fn settle(&self, handed: &mut HandedSockets) -> Result<ControlSocket, RunError> {
         make_directory(&self.config.state_directory)?;
-        Ok(ControlSocket::bind(&self.config.control_socket())?)
+        Ok(ControlSocket::bind(&self.config.control_socket(), handed)?)
     }
 
     /// Store, names and certificates, and the control socket. A store that does not answer does not end the start: the phase decides
     /// what is served. One that lacks a table, or refuses us, ends the start; where it is elsewhere, before anything is made here.
-    async fn know(&self, source: &IdentitySource) -> Result<(PreparedState, ControlSocket), RunError> {
+    async fn know(
+        &self,
+        source: &IdentitySource,
+        handed: &mut HandedSockets,
+    ) -> Result<(PreparedState, ControlSocket), RunError> {
         let Self { config, telemetry, control, .. } = *self;
         let is_embedded = config.store.endpoint == Endpoint::Embedded;
-        let early = if is_embedded { Some(self.settle()?) } else { None };
+        let early = if is_embedded { Some(self.settle(handed)?) } else { None };
         let store = Store::connect(&config.store, source, &config.state_directory).await?;
         store.register_metrics(&telemetry.registry)?;
         if is_embedded {
@@ -215,7 +245,7 @@ impl Assembly<'_> {
             Box::pin(SessionTickets::start(&config.tls, &store, tickets.clone()))
         );
         reached?;
-        let socket = early.map_or_else(|| self.settle(), Ok)?;
+        let socket = early.map_or_else(|| self.settle(handed), Ok)?;
         let certificates = Certificates::start(config, &store, &domains, control, &telemetry.registry)?;
         control.spawn(session_tickets.follow());
         Ok((PreparedState { store, domains, certificates, tickets }, socket))
@@ -226,6 +256,7 @@ impl Assembly<'_> {
         domains: &Domains,
         listeners: &Listeners,
         heartbeat: &Arc<Heartbeat>,
+        other: OtherGuard,
     ) -> Result<GuardHandle, RunError> {
         let around = GuardContext {
             names: domains.names(),
@@ -234,6 +265,7 @@ impl Assembly<'_> {
             heartbeat: Arc::clone(heartbeat),
             registry: &self.telemetry.registry,
             control: self.control,
+            other,
         };
         let ports = Ports::of(&self.config.guard, &listeners.bound);
         Ok(GuardHandle::start(&self.config.guard, &ports, around)?)
@@ -312,7 +344,7 @@ impl Assembly<'_> {
         guard: GuardHandle,
         shared: &Shared,
         live: &RuntimeSettings,
-        reload: Reload,
+        (reload, upgrade): (Reload, Upgrade),
     ) -> ControlContext {
         let certificates = &self.config.certificates;
         ControlContext {
@@ -325,6 +357,7 @@ impl Assembly<'_> {
             phase: shared.phase.clone(),
             connections: shared.connections.clone(),
             reload,
+            upgrade,
             default_target: shared.service.default_target.clone(),
             limits: shared.service.relay.limits.clone(),
             address_policy: shared.service.relay.upstream.address_policy(),

@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
+use super::upgrade::NoPredecessor;
 use crate::{
     api::ApiStartError,
     certificates::{self, AcmeError},
@@ -141,6 +142,15 @@ pub enum RunError {
         /// Why not.
         source: io::Error,
     },
+    /// Descriptors for a successor.
+    #[error("listening sockets cannot be prepared for a successor; raise LimitNOFILE")]
+    Share(#[source] io::Error),
+    /// The program to start a successor from.
+    #[error("it cannot be found out which program this is; mount /proc")]
+    Program(#[source] io::Error),
+    /// A predecessor.
+    #[error(transparent)]
+    Predecessor(#[from] NoPredecessor),
     /// The guard.
     #[error(transparent)]
     Guard(#[from] GuardError),

@@ -1,11 +1,11 @@
-//! Listening sockets that a predecessor opened and the service manager stored, or that the manager opened itself.
+//! Listening sockets that a predecessor opened and handed over, itself (`upgrade`) or through the service manager, or that the manager opened.
 //!
 //! A listening socket that stays open loses no connection: those in its queue are accepted by its next owner. So no socket for a
 //! configured address is closed here, whatever the number of workers.
 
 use std::{
     net::{SocketAddr, TcpListener},
-    os::fd::{FromRawFd, OwnedFd, RawFd},
+    os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
     path::Path,
 };
 
@@ -35,27 +35,30 @@ pub(super) enum Group {
 /// Takes over the descriptors from 3 on, one for each of `names`. Called once, before the process opens any itself.
 pub(super) fn take(names: &[String]) -> Vec<Inherited> {
     let numbered = (FIRST..).zip(names);
-    numbered.filter_map(|(number, name)| adopt(claim(number)?, number, name.clone())).collect()
+    numbered.filter_map(|(number, name)| adopt(claim(number)?, name.clone())).collect()
 }
 
+/// The socket of this number that another process has handed over: before this one started, or with a message that was just received.
 #[expect(unsafe_code, reason = "a descriptor that was handed over is known by its number alone")]
-fn claim(number: RawFd) -> Option<OwnedFd> {
+pub(super) fn claim(number: RawFd) -> Option<OwnedFd> {
     let held = Path::new("/proc/self/fd").join(number.to_string()).read_link();
     if !held.is_ok_and(|held| held.to_string_lossy().starts_with("socket:")) {
-        warn!(descriptor = number, "LISTEN_FDS: there is no descriptor of this number");
+        warn!(descriptor = number, "no socket of this number was handed over");
         return None;
     }
-    // SAFETY: the descriptor is open, as was just seen; the manager says that it is this process's (sd_listen_fds(3)), and
-    // nothing here owns it, since this process has opened no socket yet.
+    // SAFETY: the descriptor is open, as was just seen, and nothing here owns it. One of the manager (sd_listen_fds(3)) is claimed before this
+    // process has opened any socket; one of a message (unix(7), SCM_RIGHTS) the kernel has just opened under a number that was free.
     Some(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-fn adopt(descriptor: OwnedFd, number: RawFd, name: String) -> Option<Inherited> {
+/// The descriptor as a listening TCP socket; nothing, if it is none.
+pub(super) fn adopt(descriptor: OwnedFd, name: String) -> Option<Inherited> {
+    let number = descriptor.as_raw_fd();
     let socket = Socket::from(descriptor);
     let listens = socket.is_listener().unwrap_or(false) && socket.r#type().ok() == Some(Type::STREAM);
     let Some(address) = socket.local_addr().ok().and_then(|bound| bound.as_socket()).filter(|_| listens)
     else {
-        warn!(descriptor = number, name, "LISTEN_FDS: the descriptor is not a listening TCP socket");
+        warn!(descriptor = number, name, "what was handed over is not a listening TCP socket");
         return None;
     };
     let group = if socket.reuse_port().unwrap_or(false) { Group::Shared } else { Group::Single };
@@ -118,11 +121,11 @@ mod tests {
     fn what_is_no_listening_socket_is_not_adopted() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let adopted = adopt(listener.into(), 3, "https".to_owned()).unwrap();
+        let adopted = adopt(listener.into(), "https".to_owned()).unwrap();
         assert_eq!((adopted.address, adopted.group), (address, Group::Single));
         let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        assert!(adopt(udp.into(), 3, String::new()).is_none());
+        assert!(adopt(udp.into(), String::new()).is_none());
         let unconnected = Socket::new(socket2::Domain::IPV4, Type::STREAM, None).unwrap();
-        assert!(adopt(unconnected.into(), 3, String::new()).is_none());
+        assert!(adopt(unconnected.into(), String::new()).is_none());
     }
 }

@@ -2,21 +2,23 @@
 //! store over a restart.
 //! Not here: what it passes at a start (`inherited`).
 //! Invariants: without a manager nothing is sent and nothing fails; when workers hang, the watchdog is not notified
-//! (`a_silent_worker_stops_the_watchdog`).
+//! (`a_silent_worker_stops_the_watchdog`); of a process and its successor it hears one at a time
+//! (`the_manager_hears_one_process_at_a_time_and_loses_nothing_of_the_next`).
 
 use std::{
     ffi::{OsStr, OsString},
     fmt,
     io::{self, IoSlice},
+    mem,
     os::{
-        fd::{AsFd, AsRawFd, RawFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
         linux::net::SocketAddrExt,
         unix::{
             ffi::OsStrExt,
             net::{SocketAddr, UnixDatagram},
         },
     },
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -84,13 +86,32 @@ impl fmt::Display for NotifyMessage<'_> {
 
 /// The connection to the manager, if there is one; cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Manager(Option<Arc<UnixDatagram>>);
+pub(super) struct Manager(Option<Arc<Connection>>);
+
+#[derive(Debug)]
+struct Connection {
+    socket: UnixDatagram,
+    delivery: Mutex<Delivery>,
+}
+
+/// What becomes of a message: the manager hears the main process alone (`NotifyAccess=main`).
+#[derive(Debug)]
+enum Delivery {
+    /// This is the main process.
+    Direct,
+    /// A predecessor is, so far.
+    HeldBack(Vec<(String, Option<OwnedFd>)>),
+    /// A successor is.
+    Silent,
+}
 
 impl Manager {
     /// The one that `environment` names.
     pub(super) fn of(environment: &Environment) -> Self {
         match environment.notify_socket.as_deref().map(connect).transpose() {
-            Ok(socket) => Self(socket.map(Arc::new)),
+            Ok(socket) => Self(
+                socket.map(|socket| Arc::new(Connection { socket, delivery: Mutex::new(Delivery::Direct) })),
+            ),
             Err(error) => {
                 warn!(%error, "NOTIFY_SOCKET: the service manager cannot be reached");
                 Self(None)
@@ -107,28 +128,68 @@ impl Manager {
     /// Tells it all of `words` at once.
     pub(super) fn tell(&self, words: &[NotifyMessage<'_>]) {
         let lines: Vec<_> = words.iter().map(NotifyMessage::to_string).collect();
-        self.send(&lines.join("\n"), &[]);
+        self.send(&lines.join("\n"), None);
     }
 
     /// Has it keep `socket` under `name` for the next start, which it does up to `FileDescriptorStoreMax=`.
     pub(super) fn keep(&self, name: &str, socket: impl AsFd) {
-        self.send(&format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0"), &[socket.as_fd().as_raw_fd()]);
+        self.send(&format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0"), Some(socket.as_fd()));
     }
 
     /// Has it close what it keeps under `name`.
     pub(super) fn forget(&self, name: &str) {
-        self.send(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), &[]);
+        self.send(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), None);
     }
 
-    fn send(&self, text: &str, descriptors: &[RawFd]) {
-        let Some(manager) = &self.0 else { return };
-        let rights = [ControlMessage::ScmRights(descriptors)];
-        let rights = if descriptors.is_empty() { &[][..] } else { &rights[..] };
-        let text = [IoSlice::new(text.as_bytes())];
-        if let Err(error) = sendmsg::<()>(manager.as_raw_fd(), &text, rights, MsgFlags::MSG_NOSIGNAL, None) {
+    /// Keeps messages back from now on: a predecessor is the main process.
+    pub(super) fn hold_back(&self) {
+        self.deliver(Delivery::HeldBack(Vec::new()));
+    }
+
+    /// Sends what was held back, in order: this is the main process.
+    pub(super) fn catch_up(&self) {
+        let Some(Delivery::HeldBack(messages)) = self.deliver(Delivery::Direct) else { return };
+        for (text, descriptor) in messages {
+            self.send(&text, descriptor.as_ref().map(AsFd::as_fd));
+        }
+    }
+
+    /// Tells it that the process `successor` is the main process from now on, and nothing after that.
+    pub(super) fn hand_over(&self, successor: u32) {
+        self.send(&format!("MAINPID={successor}"), None);
+        self.deliver(Delivery::Silent);
+    }
+
+    /// What became of messages before.
+    fn deliver(&self, delivery: Delivery) -> Option<Delivery> {
+        let mut held = self.0.as_ref()?.delivery.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(mem::replace(&mut held, delivery))
+    }
+
+    fn send(&self, text: &str, descriptor: Option<BorrowedFd<'_>>) {
+        let Some(Connection { socket, delivery }) = self.0.as_deref() else { return };
+        let mut delivery = delivery.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = match &mut *delivery {
+            Delivery::Direct => send(socket, text, descriptor),
+            Delivery::HeldBack(messages) => {
+                let descriptor = descriptor.map(|descriptor| descriptor.try_clone_to_owned()).transpose();
+                descriptor.map(|descriptor| messages.push((text.to_owned(), descriptor)))
+            }
+            Delivery::Silent => Ok(()),
+        };
+        if let Err(error) = sent {
             warn!(%error, "a message to the service manager could not be sent");
         }
     }
+}
+
+fn send(manager: &UnixDatagram, text: &str, descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let descriptors: Vec<RawFd> = descriptor.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&descriptors)];
+    let rights = if descriptors.is_empty() { &[][..] } else { &rights[..] };
+    let text = [IoSlice::new(text.as_bytes())];
+    sendmsg::<()>(manager.as_raw_fd(), &text, rights, MsgFlags::MSG_NOSIGNAL, None)?;
+    Ok(())
 }
 
 /// A path, or `@` and a name in the abstract namespace.
@@ -189,6 +250,7 @@ pub(super) fn status(phase: Phase) -> &'static str {
             "Leaving: the Auto Scaling group takes this instance out of service; requests are served, health says 503"
         }
         Phase::Draining => "Draining: requests in flight finish; health says 503",
+        Phase::Replaced => "Replaced: a successor serves; requests in flight finish",
     }
 }
 
@@ -263,6 +325,34 @@ mod tests {
         assert_eq!(told(), "FDSTORE=1\nFDNAME=https.[--]-443\nFDPOLL=0");
         manager.forget("https.[--]-443");
         assert_eq!(told(), "FDSTOREREMOVE=1\nFDNAME=https.[--]-443");
+    }
+
+    #[test]
+    fn the_manager_hears_one_process_at_a_time_and_loses_nothing_of_the_next() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notify");
+        let heard = UnixDatagram::bind(&path).unwrap();
+        heard.set_nonblocking(true).unwrap();
+        let environment = read(&[("NOTIFY_SOCKET", path.to_str().unwrap())]);
+        let (first, second) = (Manager::of(&environment), Manager::of(&environment));
+        let told = || {
+            let mut bytes = [0; 512];
+            let received = std::iter::from_fn(|| {
+                let count = heard.recv(&mut bytes).ok()?;
+                Some(String::from_utf8(bytes[..count].to_vec()).unwrap())
+            });
+            received.collect::<Vec<_>>()
+        };
+        second.hold_back();
+        second.keep("http.a", std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        second.tell(&[NotifyMessage::Ready]);
+        assert!(told().is_empty());
+        first.hand_over(7);
+        first.tell(&[NotifyMessage::Stopping]);
+        assert_eq!(told(), ["MAINPID=7"]);
+        second.catch_up();
+        second.tell(&[NotifyMessage::Watchdog]);
+        assert_eq!(told(), ["FDSTORE=1\nFDNAME=http.a\nFDPOLL=0", "READY=1", "WATCHDOG=1"]);
     }
 
     #[test]

@@ -40,6 +40,12 @@ pub(super) async fn follow(
     }
 }
 
+/// In which phase an instance begins whose lists of names were read as far as `progress`, with `listed` names in its settings.
+pub(super) fn first(progress: ListingProgress, listed: usize) -> Phase {
+    let target_state = LifecycleTarget::Serve;
+    next(Phase::Starting, Circumstances { progress, listed, memory: Shortage::None, target_state })
+}
+
 /// The inputs that decide the phase.
 #[derive(Debug, Clone, Copy)]
 struct Circumstances {
@@ -52,7 +58,7 @@ struct Circumstances {
 
 fn next(phase: Phase, now: Circumstances) -> Phase {
     match (phase, now.progress) {
-        (Phase::Draining, _) => Phase::Draining,
+        (Phase::Draining | Phase::Replaced, _) => phase,
         // First of all: an instance that leaves should end its connections in order, whatever else is wrong.
         _ if now.target_state == LifecycleTarget::Leave => Phase::Leaving,
         _ if now.memory == Shortage::Lasting => Phase::Overloaded,
@@ -119,7 +125,9 @@ mod tests {
         for progress in PROGRESS {
             for target_state in [LifecycleTarget::Serve, LifecycleTarget::Leave] {
                 let now = Circumstances { progress, listed: 1, memory: Shortage::Lasting, target_state };
-                assert_eq!(next(Phase::Draining, now), Phase::Draining, "{now:?}");
+                for end in [Phase::Draining, Phase::Replaced] {
+                    assert_eq!(next(end, now), end, "{now:?}");
+                }
             }
         }
     }

@@ -15,6 +15,7 @@ use super::{
     manager::Manager,
     memory,
     ports::{self, Port},
+    upgrade::HandoverSocket,
 };
 use crate::{
     config::{self, Config},
@@ -26,6 +27,8 @@ use crate::{
 /// Open sockets, worker by worker.
 pub(super) struct Listeners {
     sockets: Vec<Sockets>,
+    /// One more descriptor of each, for a successor.
+    shared: Vec<HandoverSocket>,
     /// As bound: port 0 has become one.
     pub(super) bound: config::ListenConfig,
 }
@@ -49,6 +52,7 @@ impl Listeners {
     ) -> Result<Self, RunError> {
         let mut listeners = Self {
             sockets: std::iter::repeat_with(Sockets::default).take(workers).collect(),
+            shared: Vec::new(),
             bound: config::ListenConfig { https: Vec::new(), http: Vec::new(), ..listen.clone() },
         };
         let mut used = Vec::new();
@@ -60,6 +64,10 @@ impl Listeners {
                 used.extend(handed.iter().map(|socket| socket.name.clone()));
                 let bound = listeners.open_one(kind, *address, &handed, manager)?;
                 kind.addresses(&mut listeners.bound).extend(bound);
+                listeners.shared.extend(handed.into_iter().map(|socket| HandoverSocket {
+                    name: kind.kept_as(socket.address),
+                    socket: socket.listener.into(),
+                }));
             }
         }
         release(&inherited, &used, manager);
@@ -91,8 +99,9 @@ impl Listeners {
         self.bound.public_port()
     }
 
-    pub(super) fn into_sockets(self) -> Vec<Sockets> {
-        self.sockets
+    /// The sockets of the workers, and those for a successor. While the latter are open, connections are queued, whether anybody accepts or not.
+    pub(super) fn into_sockets(self) -> (Vec<Sockets>, Vec<HandoverSocket>) {
+        (self.sockets, self.shared)
     }
 
     /// The address as it was bound, if it was.
@@ -118,6 +127,10 @@ impl Listeners {
                 manager.keep(&kind.kept_as(wanted), &listener);
             }
             bound = bound.or_else(|| listener.local_addr().ok());
+            if origin == SocketOrigin::Fresh {
+                let name = kind.kept_as(bound.unwrap_or(wanted));
+                self.shared.push(HandoverSocket::of(name, &listener).map_err(RunError::Share)?);
+            }
             if let Some(sockets) = self.sockets.get_mut(worker) {
                 kind.sockets(sockets).push(listener);
             }
@@ -337,7 +350,7 @@ mod tests {
         let listeners = open(&listen("127.0.0.1:0", "[::1]:0"), 3, Vec::new());
         let (https, http) = (listeners.bound.https[0], listeners.bound.http[0]);
         assert_eq!(listeners.public_https_port(), https.port());
-        for sockets in listeners.into_sockets() {
+        for sockets in listeners.into_sockets().0 {
             assert_eq!(sockets.https[0].local_addr().unwrap(), https);
             assert_eq!(sockets.http[0].local_addr().unwrap(), http);
         }
@@ -354,7 +367,8 @@ mod tests {
             let wanted =
                 config::ListenConfig { https: vec![address], ..listen("127.0.0.1:0", "127.0.0.1:0") };
             let listeners = open(&wanted, workers, sockets);
-            let all: Vec<_> = listeners.into_sockets().into_iter().flat_map(|worker| worker.https).collect();
+            let all: Vec<_> =
+                listeners.into_sockets().0.into_iter().flat_map(|worker| worker.https).collect();
             assert_eq!(all.len(), workers.max(handed));
             let taken: usize = all
                 .iter()
@@ -365,6 +379,23 @@ mod tests {
                 .sum();
             assert_eq!(taken, waiting.len(), "{workers} workers, {handed} inherited");
         }
+    }
+
+    #[test]
+    fn a_successor_is_handed_each_socket_once() {
+        let bound = inherited(([127, 0, 0, 1], 0).into());
+        let address = bound.address;
+        let wanted = config::ListenConfig { https: vec![address], ..listen("127.0.0.1:0", "127.0.0.1:0") };
+        let listeners = open(&wanted, 2, vec![bound]);
+        let http = listeners.bound.http[0];
+        let (sockets, shared) = listeners.into_sockets();
+        let names: Vec<_> = shared.iter().map(|socket| socket.name.as_str()).collect();
+        let [https, http] = [(Kind::Https, address), (Kind::Http, http)].map(|(kind, at)| kind.kept_as(at));
+        assert_eq!(names, [&https, &https, &http, &http]);
+        drop(sockets);
+        assert!(TcpStream::connect(address).is_ok(), "those of the workers are not the last ones");
+        drop(shared);
+        assert_eq!(TcpStream::connect(address).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::{
     config::RequiredProof,
     domains::Domains,
     name::Pattern,
-    phase::{Phase, PhaseWatch},
+    phase::PhaseWatch,
     store::{
         StoreError,
         domain_table::DomainRecord,
@@ -60,7 +60,7 @@ impl Checker {
             let schedule = Arc::clone(&this.schedule);
             move |records| tell(&schedule, records)
         }));
-        let ends = async move { phase.wait_for(|phase| *phase == Phase::Draining).await.map(drop) };
+        let ends = async move { phase.wait_for(|phase| phase.is_end()).await.map(drop) };
         let works = async {
             loop {
                 let taken = Lease::take(&this.names.store, JOB, &this.holder, LEASE, clock::wall()).await;

@@ -14,7 +14,7 @@ use super::{metrics::WebhookMetrics, task::WebhookTask, webhook::Webhook};
 use crate::{
     clock,
     config::Reloadable,
-    phase::{Phase, PhaseWatch},
+    phase::PhaseWatch,
     store::{
         Store,
         state_table::lease::{Holder, Lease},
@@ -46,13 +46,13 @@ impl Sender {
     }
 
     fn is_closing(&self) -> bool {
-        *self.phase.borrow() == Phase::Draining
+        self.phase.borrow().is_end()
     }
 
     /// Waits for `span`, or until the instance ends.
     async fn pause(&self, span: Duration) {
         let mut phase = self.phase.clone();
-        let _ = timeout(span, phase.wait_for(|phase| *phase == Phase::Draining)).await;
+        let _ = timeout(span, phase.wait_for(|phase| phase.is_end())).await;
     }
 
     /// Sends until the lease is lost or there is no webhook any more.

@@ -36,17 +36,20 @@ impl<T: Transport> Worker<T> {
     }
 
     /// Waits for draining to begin; goes on accepting until it is quiet or two thirds of the time are over, then stops, and
-    /// waits for open connections, all within the deadline.
+    /// waits for open connections, all within the deadline. Where a successor accepts at the same sockets, it stops at once: nothing in
+    /// their queues is lost.
     pub(super) async fn drain(&self, stop_accepting: impl FnOnce()) {
         let mut phase = self.shared.phase.clone();
         // The sender is gone when the process ends otherwise; then draining is right, too.
-        let _ = phase.wait_for(|phase| *phase == Phase::Draining).await;
+        let end = phase.wait_for(|phase| phase.is_end()).await.map_or(Phase::Draining, |phase| *phase);
         let begun = now();
         let limit: Duration = ***self.shared.drain_deadline.load();
         let deadline = begun + limit;
-        // Beside a successor on the same addresses it is never quiet: what was accepted last needs its time, too.
-        let open = || self.shared.metrics.open.get();
-        until(begun + limit * 2 / 3, || is_quiet(now(), begun, self.last_accept.get(), open())).await;
+        if end != Phase::Replaced {
+            // Beside a successor on the same addresses it is never quiet: what was accepted last needs its time, too.
+            let open = || self.shared.metrics.open.get();
+            until(begun + limit * 2 / 3, || is_quiet(now(), begun, self.last_accept.get(), open())).await;
+        }
         stop_accepting();
         until(deadline, || self.open.get() == 0).await;
         if self.open.get() > 0 {

@@ -121,7 +121,7 @@ pub(crate) fn scrape_until(
 }
 
 pub(crate) fn is_enforcing(metrics: &Metrics) -> bool {
-    metrics.sum("gatehouse_guard_enforcement", &[("state", "on")]) > 0.5
+    metrics.sum("gatehouse_guard_enforcement", &["state=\"on\""]) > 0.5
 }
 
 /// Connections to the TLS port that reached user space, however they ended.

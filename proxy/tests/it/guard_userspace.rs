@@ -18,10 +18,12 @@ use gatehouse::{
     config,
     domains::{Denied, LastUse, NameSet, Revision},
     guard::{
-        Guard, GuardContext, GuardError, GuardHandle, GuardReport, GuardStatus, Heartbeat, MapsOrigin, Ports,
+        Guard, GuardContext, GuardError, GuardHandle, GuardReport, GuardStatus, Heartbeat, MapsOrigin,
+        OtherGuard, Ports,
     },
     name::{Pattern, ServerName},
 };
+use nix::time::{ClockId, clock_gettime};
 use prometheus::{Registry, TextEncoder};
 use proxy_common::{
     maps::{
@@ -49,6 +51,7 @@ struct Instance {
     denials: broadcast::Sender<Denied>,
     heartbeat: Arc<Heartbeat>,
     epoch: Instant,
+    other: OtherGuard,
 }
 
 impl Instance {
@@ -64,7 +67,8 @@ impl Instance {
         };
         let heartbeat = Arc::new(Heartbeat::new(1, epoch));
         let names = watch::Sender::new(set(1, names));
-        Self { config, runtime, names, denials: broadcast::Sender::new(16), heartbeat, epoch }
+        let other = OtherGuard::None;
+        Self { config, runtime, names, denials: broadcast::Sender::new(16), heartbeat, epoch, other }
     }
 
     fn start(&self) -> Result<Running, GuardError> {
@@ -73,7 +77,10 @@ impl Instance {
 
     fn start_by(&self, listen: &config::ListenConfig) -> Result<Running, GuardError> {
         let registry = Registry::new();
-        self.heartbeat.beat(0, Instant::now());
+        // A successor's workers begin when its guard is there.
+        if self.other == OtherGuard::None {
+            self.heartbeat.beat(0, Instant::now());
+        }
         let around = GuardContext {
             names: self.names.subscribe(),
             denials: self.denials.subscribe(),
@@ -81,6 +88,7 @@ impl Instance {
             heartbeat: Arc::clone(&self.heartbeat),
             registry: &registry,
             control: self.runtime.handle(),
+            other: self.other,
         };
         let ports = Ports::of(&self.config, listen);
         let guard = GuardHandle::start(&self.config, &ports, around)?;
@@ -418,6 +426,65 @@ fn a_map_that_was_not_whole_is_not_enforced_by() {
         assert_eq!(instance.enforce_until(), 0);
         instance.names.send_replace(NameSet::default());
         instance.started().wait_for_enforcement("names_unread");
+    });
+}
+
+/// Whether the program enforces for a while, if nobody writes any more.
+fn assert_enforced(instance: &Instance, when: &str) {
+    let now = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap());
+    let until = Duration::from_nanos(instance.enforce_until());
+    assert!(until > now, "{when}: until {until:?}, and it is {now:?}");
+}
+
+#[test]
+fn a_successor_takes_over_without_a_moment_unguarded() {
+    on_an_edge(|pins| {
+        for (names, maps) in [(64, MapsOrigin::Adopted), (128, MapsOrigin::Built)] {
+            let instance = Instance::new(pins, &["a.example"]);
+            let first = instance.started();
+            first.wait_for_enforcement("on");
+            // From here on it writes nothing, so that what is seen is the successor's work.
+            instance.runtime.block_on(first.guard.pause_names());
+            first.guard.release();
+            let mut successor = Instance::new(pins, &["a.example", "b.example"]);
+            successor.config.names = names;
+            successor.other = OtherGuard::Predecessors;
+            let second = successor.started();
+            assert_eq!(second.report().maps, maps);
+            until("a decision without workers", LIMIT, || {
+                let seen = second.report().enforcement;
+                ensure!(seen == "workers_silent", "{seen}");
+                Ok(())
+            })
+            .unwrap();
+            assert_enforced(&successor, "before the successor's workers have begun");
+            drop(first);
+            assert_enforced(&successor, "at the end of the predecessor");
+            successor.assert_kernel_holds(&["a.example", "b.example"]);
+            second.wait_for_enforcement("on");
+            assert_enforced(&successor, "afterwards");
+        }
+    });
+}
+
+#[test]
+fn a_predecessor_whose_successor_has_failed_has_its_names_back() {
+    on_an_edge(|pins| {
+        let instance = Instance::new(pins, &["a.example"]);
+        let first = instance.started();
+        instance.runtime.block_on(first.guard.pause_names());
+        let mut successor = Instance::new(pins, &["c.example"]);
+        successor.other = OtherGuard::Predecessors;
+        successor.config.mode = config::GuardMode::Strict;
+        drop(successor.started());
+        instance.names.send_replace(set(2, &["a.example", "b.example"]));
+        instance.assert_kernel_holds(&["a.example", "c.example"]);
+        first.guard.resume_names();
+        assert_eq!(mode(&instance), Mode::Adaptive as u32);
+        instance.hold(&first, 2, &["a.example", "b.example"]);
+        instance.assert_kernel_holds(&["a.example", "b.example"]);
+        first.wait_for_enforcement("on");
+        assert_enforced(&instance, "again");
     });
 }
 

@@ -46,6 +46,7 @@ mod stacks;
 mod standalone;
 mod tenants;
 mod unix_sockets;
+mod upgrades;
 mod upstream_tls;
 mod verification;
 mod wildcard_certificates;

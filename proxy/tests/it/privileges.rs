@@ -1,6 +1,6 @@
 //! The service as its unit runs it: not root, with the unit's capabilities.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use testbed::{
     gatehouse::{Gatehouse, Place},
@@ -11,7 +11,8 @@ use crate::fixture::{
     FOREIGN, SHOP, assert_served, edge, is_enforcing, scrape_until, send_client_hello, start,
 };
 
-/// Attached, handed over to a successor and enforcing: whoever listed programs or links in between would need `CAP_SYS_ADMIN`.
+/// Attached, handed over to a successor at a restart and at an upgrade, and enforcing: whoever listed programs or links in between would need
+/// `CAP_SYS_ADMIN`.
 #[test]
 fn the_capabilities_of_the_unit_are_enough() {
     let edge = edge();
@@ -20,7 +21,7 @@ fn the_capabilities_of_the_unit_are_enough() {
     edge.network.edge.run("mkdir", &[shown]).unwrap();
     edge.network.edge.run("mount", &["-t", "bpf", "-o", "mode=0700", "bpf", shown]).unwrap();
     edge.network.edge.run("chown", &["65534:65534", shown]).unwrap();
-    let mut settings = edge.settings(Place::A, "auto");
+    let mut settings = edge.shared_settings(Place::A, "auto");
     edge.guard(&mut settings, "strict").unwrap();
     settings.domain(SHOP).restrict(&unit("AmbientCapabilities="));
     let mut gatehouse = start(&edge, settings);
@@ -28,10 +29,13 @@ fn the_capabilities_of_the_unit_are_enough() {
     gatehouse.stop().unwrap();
     gatehouse.start_again().unwrap();
     serves_and_rejects(&edge, &gatehouse);
+    let mut predecessor = gatehouse.upgrade(&[]).unwrap();
+    assert!(predecessor.wait(Duration::from_secs(45)).unwrap().success());
+    serves_and_rejects(&edge, &gatehouse);
 }
 
 fn serves_and_rejects(edge: &testbed::edge::Edge, gatehouse: &Gatehouse) {
-    scrape_until(gatehouse, "the guard to enforce", std::time::Duration::from_secs(5), is_enforcing);
+    scrape_until(gatehouse, "the guard to enforce", Duration::from_secs(5), is_enforcing);
     assert_served(edge, SHOP);
     assert_eq!(send_client_hello(edge, Place::A, FOREIGN).ending, Ending::Reset);
 }

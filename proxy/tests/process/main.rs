@@ -8,7 +8,9 @@
 )]
 
 mod fixture;
+mod load;
 mod server;
+mod tables;
 
 mod administration;
 mod answers;
@@ -20,3 +22,4 @@ mod manager;
 mod parameter;
 mod reload;
 mod trouble;
+mod upgrade;

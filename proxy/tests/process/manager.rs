@@ -1,21 +1,14 @@
 //! What a service manager hears, keeps, and hands over.
 
-use std::{
-    net::TcpListener,
-    os::fd::OwnedFd,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    thread,
-};
+use std::{net::TcpListener, os::fd::OwnedFd};
 
-use anyhow::ensure;
 use nix::sys::signal::Signal;
 
 use crate::{
-    fixture::{Heard, Instance, Manager, Place, eventually, health},
+    fixture::{Heard, Instance, Manager, Place, health},
+    load::Load,
     server::{Answer, Server},
+    tables::Tables,
 };
 
 #[test]
@@ -27,7 +20,7 @@ fn a_restart_with_kept_sockets_loses_no_connection() {
     let names: Vec<_> = kept.iter().map(|(name, _)| name.clone()).collect();
     assert_eq!(names, place.kept());
 
-    let load = Load::start(&place);
+    let load = Load::start(&place, &[200, 503]);
     load.answered_once_more();
     first.signal(Signal::SIGTERM);
     manager.hear_until("STOPPING=1");
@@ -89,7 +82,7 @@ fn a_start_that_fails_tells_the_manager_what_to_do() {
             2,
             "store.region: not set, and neither",
         ),
-        (at(&empty.url), 1, "table `gatehouse-certificates`: not there; make it: `gatehouse tables create`"),
+        (at(empty.url()), 1, "table `gatehouse-certificates`: not there; make it: `gatehouse tables create`"),
         (
             at(&denying.url()),
             1,
@@ -126,24 +119,6 @@ fn fails(place: &Place, manager: &Manager, code: i32, told: &str) {
     assert!(heard.iter().all(|heard| !heard.text.contains("READY=1")), "{told}: it was ready before");
 }
 
-/// The engine's own server, with no table in it.
-struct Tables {
-    url: String,
-    _runtime: tokio::runtime::Runtime,
-}
-
-impl Tables {
-    fn start() -> Self {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let database = dynoxide::Database::memory().unwrap();
-        runtime.spawn(dynoxide::server::serve_with_shutdown(listener, database, std::future::pending()));
-        Self { url, _runtime: runtime }
-    }
-}
-
 /// What DynamoDB says to a role without a policy.
 const DENIED: &str = r#"{"__type":"com.amazon.coral.service#AccessDeniedException","Message":"User: arn:aws:sts::123456789012:assumed-role/edge/i-0123456789abcdef0 is not authorized to perform: dynamodb:BatchGetItem on resource: arn:aws:dynamodb:eu-south-2:123456789012:table/gatehouse-certificates because no identity-based policy allows the dynamodb:BatchGetItem action"}"#;
 
@@ -164,49 +139,4 @@ fn kept(told: Vec<Heard>) -> Vec<(String, OwnedFd)> {
     stored
         .flat_map(|heard| heard.descriptors.into_iter().map(move |kept| (name(&heard.text).unwrap(), kept)))
         .collect()
-}
-
-/// Clients that connect again and again, and want an answer each time.
-struct Load {
-    going: Arc<AtomicBool>,
-    answered: Arc<AtomicUsize>,
-    clients: Vec<thread::JoinHandle<Vec<String>>>,
-}
-
-impl Load {
-    fn start(place: &Place) -> Self {
-        let (going, answered) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
-        let client = |address| {
-            let (going, answered) = (Arc::clone(&going), Arc::clone(&answered));
-            thread::spawn(move || {
-                let mut failed = Vec::new();
-                while going.load(Ordering::Relaxed) {
-                    match health(address) {
-                        Ok(200 | 503) => drop(answered.fetch_add(1, Ordering::Relaxed)),
-                        Ok(status) => failed.push(status.to_string()),
-                        Err(error) => failed.push(error.to_string()),
-                    }
-                }
-                failed
-            })
-        };
-        let clients = (0..4).map(|_| client(place.http())).collect();
-        Self { going, answered, clients }
-    }
-
-    /// Waits until requests that begin now have been answered.
-    fn answered_once_more(&self) {
-        let wanted = self.answered.load(Ordering::Relaxed) + 20;
-        eventually(&format!("{wanted} answers"), || {
-            let answered = self.answered.load(Ordering::Relaxed);
-            ensure!(answered >= wanted, "{answered}");
-            Ok(())
-        });
-    }
-
-    fn end(self) -> (usize, Vec<String>) {
-        self.going.store(false, Ordering::Relaxed);
-        let failed = self.clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
-        (self.answered.load(Ordering::Relaxed), failed)
-    }
 }

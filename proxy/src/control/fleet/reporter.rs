@@ -97,7 +97,7 @@ impl Reports {
             let pause = PERIOD + SPREAD.mul_f64(fraction());
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                _ = phase.wait_for(|phase| *phase == Phase::Draining), if !knows_end => knows_end = true,
+                _ = phase.wait_for(|phase| phase.is_end()), if !knows_end => knows_end = true,
             }
         }
     }

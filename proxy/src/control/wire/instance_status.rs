@@ -98,7 +98,7 @@ impl From<Phase> for PhaseWord {
             Phase::Unable => Self::Unable,
             Phase::Overloaded => Self::Overloaded,
             Phase::Leaving => Self::Leaving,
-            Phase::Draining => Self::Draining,
+            Phase::Draining | Phase::Replaced => Self::Draining,
         }
     }
 }

@@ -333,7 +333,7 @@ pub(super) async fn rest(client: &mut (impl AsyncRead + Unpin)) -> String {
     text
 }
 
-const ENDS: [Phase; 2] = [Phase::Leaving, Phase::Draining];
+const ENDS: [Phase; 3] = [Phase::Leaving, Phase::Draining, Phase::Replaced];
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const LARGE: usize = 16 << 20;
 const PATIENCE: Duration = Duration::from_mins(5);
