@@ -150,6 +150,7 @@ impl Enforcer {
     pub(super) fn end_hand_over(&self) {
         self.attachment.adopt();
         self.board.handing_over.store(false, Ordering::Release);
+        self.wake();
     }
 
     /// Leaves enforcement to a successor: nothing is written any more, at the end neither.

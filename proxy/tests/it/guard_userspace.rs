@@ -484,6 +484,12 @@ fn a_predecessor_whose_successor_has_failed_has_its_names_back() {
         instance.hold(&first, 2, &["a.example", "b.example"]);
         instance.assert_kernel_holds(&["a.example", "b.example"]);
         first.wait_for_enforcement("on");
+        // At its end the successor has said that nobody enforces.
+        until("the time to be extended again", LIMIT, || {
+            ensure!(instance.enforce_until() > 1, "nobody enforces");
+            Ok(())
+        })
+        .unwrap();
         assert_enforced(&instance, "again");
     });
 }
