@@ -164,3 +164,29 @@ fn plain(status: StatusCode, text: Bytes) -> Answer {
 }
 
 const UNKNOWN_CHALLENGE: &str = "no such challenge\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn health_says_200_in_every_phase_that_is_healthy_and_in_no_other() {
+        for phase in [
+            Phase::Starting,
+            Phase::Serving,
+            Phase::Degraded,
+            Phase::Unable,
+            Phase::Overloaded,
+            Phase::Leaving,
+            Phase::Draining,
+            Phase::Replaced,
+        ] {
+            let status = health(phase).status();
+            assert_eq!(status == StatusCode::OK, phase.is_healthy(), "{phase:?}: {status}");
+        }
+        assert!(
+            Phase::Replaced.is_healthy(),
+            "a load balancer that has a connection left means the successor"
+        );
+    }
+}

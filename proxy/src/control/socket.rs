@@ -64,12 +64,11 @@ pub enum SocketError {
 impl ControlSocket {
     /// Binds `path`; what an instance that died left there is removed. A predecessor's socket of this path may have been `handed` over.
     pub fn bind(path: &Path, handed: &mut HandedSockets) -> Result<Self, SocketError> {
-        let listener = match handed.unix(path) {
-            Some(listener) => listener,
-            None => {
-                clear(path)?;
-                bind(path).map_err(|source| SocketError::Refused { path: path.to_path_buf(), source })?
-            }
+        let listener = if let Some(listener) = handed.unix(path) {
+            listener
+        } else {
+            clear(path)?;
+            bind(path).map_err(|source| SocketError::Refused { path: path.to_path_buf(), source })?
         };
         Ok(Self { path: path.to_path_buf(), listener, file: SocketFile::Ours })
     }

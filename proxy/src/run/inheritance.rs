@@ -24,7 +24,9 @@ impl Inheritance {
         let mut inheritance = Self { listeners, ..Self::default() };
         if Predecessor::is_there() {
             let (predecessor, sockets) = Predecessor::meet()?;
-            sockets.into_iter().for_each(|socket| inheritance.add(socket));
+            for socket in sockets {
+                inheritance.add(socket);
+            }
             inheritance.predecessor = Some(predecessor);
         }
         Ok(inheritance)

@@ -43,7 +43,7 @@ use crate::{
     config::{Config, Endpoint},
     control::{
         UpgradeRequest,
-        wire::{PhaseWord, Upgraded, WireProblem},
+        wire::{Fault, PhaseWord, Upgraded, WireProblem},
     },
     guard::GuardHandle,
     phase::{Phase, PhaseWatch},
@@ -218,7 +218,7 @@ fn problem(error: &UpgradeError) -> WireProblem {
         | UpgradeError::Ended { .. }
         | UpgradeError::Late { .. } => StatusCode::BAD_GATEWAY,
     };
-    WireProblem { status: status.as_u16(), detail: error_chain(error), fault: Default::default() }
+    WireProblem { status: status.as_u16(), detail: error_chain(error), fault: Fault::default() }
 }
 
 fn shown(lines: &[String]) -> String {

@@ -273,7 +273,9 @@ fn a_successor_may_have_other_workers_and_addresses() {
     let heard = stage.manager.hear_until("READY=1");
     let [https_name, _] = place.kept();
     let texts: Vec<_> = heard.iter().map(|heard| heard.text.as_str()).collect();
-    assert!(texts.contains(&format!("FDSTOREREMOVE=1\nFDNAME={https_name}").as_str()), "{texts:?}");
+    let place_of = |wanted: &str| texts.iter().position(|text| text.starts_with(wanted));
+    let removal = place_of(&format!("FDSTOREREMOVE=1\nFDNAME={https_name}"));
+    assert!(removal.is_some() && removal > place_of("MAINPID="), "nobody else would be heard: {texts:?}");
     let moved_name = https_name.replace("-8443", "-8444");
     assert!(
         texts.iter().any(|text| text.starts_with(&format!("FDSTORE=1\nFDNAME={moved_name}\n"))),

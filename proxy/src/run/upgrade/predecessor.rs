@@ -57,9 +57,10 @@ impl Predecessor {
             self.0.send(&prepared, None).await?;
             self.0.receive::<FromPredecessor>().await
         };
-        match permitted.await {
-            Ok(Some(_)) => info!("taking over from the predecessor"),
-            Ok(None) | Err(_) => warn!("the predecessor has ended; this process goes on alone"),
+        if let Ok(Some(_)) = permitted.await {
+            info!("taking over from the predecessor");
+        } else {
+            warn!("the predecessor has ended; this process goes on alone");
         }
     }
 
@@ -74,11 +75,10 @@ impl Predecessor {
             self.0.send(&FromSuccessor::Ready { version, control_socket }, None).await?;
             self.0.receive::<FromPredecessor>().await
         };
-        match tokio::time::timeout(PATIENCE, released).await {
-            Ok(Ok(Some(_))) => info!("the predecessor drains"),
-            Ok(Ok(None) | Err(_)) | Err(_) => {
-                warn!("the predecessor says nothing; this process goes on alone")
-            }
+        if let Ok(Ok(Some(_))) = tokio::time::timeout(PATIENCE, released).await {
+            info!("the predecessor drains");
+        } else {
+            warn!("the predecessor says nothing; this process goes on alone");
         }
     }
 }

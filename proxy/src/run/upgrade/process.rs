@@ -46,7 +46,7 @@ pub(super) fn predecessor(variable: impl Fn(&str) -> Option<OsString>, parent: u
     (pid == parent).then_some(pid)
 }
 
-/// sd_listen_fds(3), sd_watchdog_enabled(3): these say for which process they are meant. Without `WATCHDOG_PID` the period is the
+/// `sd_listen_fds(3)`, `sd_watchdog_enabled(3)`: these say for which process they are meant. Without `WATCHDOG_PID` the period is the
 /// successor's, too.
 const OURS_ALONE: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"];
 

@@ -98,7 +98,7 @@ impl Successor {
     /// Returns when it has ended otherwise than in order.
     pub(super) async fn lost(&mut self) {
         if self.ended().await.success() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
