@@ -4,6 +4,7 @@
 mod base_path;
 mod endpoint;
 mod error;
+mod limits;
 mod parameters;
 mod socket_path;
 mod tls_name;
@@ -22,6 +23,7 @@ pub use self::{
     base_path::BasePath,
     endpoint::{Endpoint, EndpointAddress, Location, Scheme, TargetHost},
     error::TargetError,
+    limits::EndpointLimits,
     parameters::{UpstreamProtocol, Weight},
     socket_path::SocketPath,
     tls_name::{TlsName, TlsNameError},
@@ -108,6 +110,7 @@ impl fmt::Display for Target {
             if let Some(path) = &endpoint.health {
                 write!(f, ";health={path}")?;
             }
+            write!(f, "{}", endpoint.limits)?;
         }
         Ok(())
     }

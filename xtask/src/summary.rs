@@ -139,6 +139,7 @@ const END_TO_END: &[&str] = &[
     "api",
     "caddy",
     "challenges",
+    "circuit_breaking",
     "console",
     "deployment",
     "domain_changes",

@@ -3,6 +3,7 @@
 
 mod base_paths;
 mod checks;
+mod circuit_breaking;
 mod endpoints;
 mod fields;
 mod http2_upstreams;
@@ -31,7 +32,7 @@ use tokio::{
 };
 
 use super::{
-    metrics::{CheckResult, ConnectionOrigin, Direction},
+    metrics::{CheckResult, ConnectionOrigin, Direction, PendingEnd},
     *,
 };
 use crate::{
@@ -70,6 +71,17 @@ impl Edge {
 
     async fn accept(&self) -> TcpStream {
         self.upstream.accept().await.unwrap().0
+    }
+
+    /// So many requests wait for an endpoint.
+    async fn waiting(&self, count: i64) {
+        wait::until_async(&format!("{count} to wait"), Duration::from_secs(15), async || {
+            let waiting = self.metrics.pending_now.get();
+            anyhow::ensure!(waiting == count, "{waiting} wait");
+            Ok(())
+        })
+        .await
+        .unwrap();
     }
 
     /// The first request is forwarded, and nothing else happens.
@@ -165,8 +177,20 @@ async fn edge<T: Transport>(transport: T, setting: &Setting) -> Edge {
 }
 
 fn edge_to<T: Transport>(transport: T, setting: &Setting, upstream: TcpListener, target: &str) -> Edge {
+    worker(transport, setting, upstream, target, upstream_settings(setting))
+}
+
+/// One worker of several that share `settings`.
+fn worker<T: Transport>(
+    transport: T,
+    setting: &Setting,
+    upstream: TcpListener,
+    target: &str,
+    settings: Arc<UpstreamSettings>,
+) -> Edge {
     let metrics = RequestMetrics::register(&prometheus::Registry::new()).unwrap();
-    let relay = Rc::new(relay(transport.clone(), setting, metrics.clone()));
+    let relay = relay_sharing(transport.clone(), setting, setting.limits.clone(), metrics.clone(), settings);
+    let relay = Rc::new(relay);
     let (phase, watch) = watch::channel(Phase::Serving);
     let beside = move |setting: &Setting, target: &str| {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -198,26 +222,36 @@ fn permission(target: Target, setting: &Setting) -> Permission {
     }))
 }
 
-fn relay<T: Transport>(transport: T, setting: &Setting, metrics: RequestMetrics) -> Relay<T> {
-    relay_within(transport, setting, setting.limits.clone(), metrics)
-}
-
 fn relay_within<T: Transport>(
     transport: T,
     setting: &Setting,
     limits: config::LimitsConfig,
     metrics: RequestMetrics,
 ) -> Relay<T> {
+    relay_sharing(transport, setting, limits, metrics, upstream_settings(setting))
+}
+
+fn upstream_settings(setting: &Setting) -> Arc<UpstreamSettings> {
     let upstream = config::UpstreamConfig {
         response_timeout: setting.response_timeout,
         roots: setting.roots.clone(),
         ..setting.upstream.clone()
     };
+    Arc::new(UpstreamSettings::new(&upstream, usize::MAX).unwrap())
+}
+
+fn relay_sharing<T: Transport>(
+    transport: T,
+    setting: &Setting,
+    limits: config::LimitsConfig,
+    metrics: RequestMetrics,
+    upstream: Arc<UpstreamSettings>,
+) -> Relay<T> {
     let settings = RelaySettings {
         limits: Reloadable::new(limits),
         headers: Reloadable::new(setting.headers.clone()),
         error_pages: Reloadable::new(ErrorPages::default()),
-        upstream: Arc::new(UpstreamSettings::new(&upstream, usize::MAX).unwrap()),
+        upstream,
         control: Handle::current(),
         public_https_port: 443,
     };

@@ -7,6 +7,7 @@ use http::{HeaderValue, uri::PathAndQuery};
 use super::{
     base_path::BasePath,
     error::{TargetError, TargetReason},
+    limits::EndpointLimits,
     parameters::{Parameters, UpstreamProtocol, Weight},
     socket_path::SocketPath,
     tls_name::TlsName,
@@ -30,6 +31,8 @@ pub struct Endpoint {
     pub tls: Option<TlsName>,
     /// What it is asked for, from time to time, to see whether it is well.
     pub health: Option<PathAndQuery>,
+    /// What may be there at a time.
+    pub limits: EndpointLimits,
     /// Stored, since every request to the endpoint carries it.
     authority: HeaderValue,
 }
@@ -76,13 +79,12 @@ pub enum EndpointAddress {
 }
 
 impl Endpoint {
-    /// Reads `http[s]://host[:port][/path]` or `unix:/path`, and behind it `[;weight=N][;protocol=h2][;tls=NAME][;health=/path]`; one final `/` of a
-    /// URL says nothing.
+    /// Reads `http[s]://host[:port][/path]` or `unix:/path`, and behind it its [`Parameters`]; one final `/` of a URL says nothing.
     pub(super) fn parse(text: &str) -> Result<Self, TargetError> {
         let (place, parameters) =
             text.split_once(';').map_or((text, None), |(place, rest)| (place, Some(rest)));
         let read = || {
-            let Parameters { weight, protocol, tls, health } = Parameters::parse(parameters)?;
+            let Parameters { weight, protocol, tls, health, limits } = Parameters::parse(parameters)?;
             let (scheme, location, base_path) = match place.strip_prefix(UNIX) {
                 Some(path) => {
                     let path = SocketPath::parse(path).ok_or(TargetReason::Socket)?;
@@ -93,8 +95,11 @@ impl Endpoint {
             if tls.is_some() && scheme == Scheme::Http {
                 return Err(TargetReason::TlsInCleartext);
             }
+            if limits.connections.is_some() && protocol == UpstreamProtocol::Http2 {
+                return Err(TargetReason::ConnectionsOverHttp2);
+            }
             let authority = authority(scheme, &location)?;
-            Ok(Self { scheme, location, base_path, protocol, weight, tls, health, authority })
+            Ok(Self { scheme, location, base_path, protocol, weight, tls, health, limits, authority })
         };
         read().map_err(|reason| TargetError { value: text.to_owned(), reason })
     }

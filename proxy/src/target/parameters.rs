@@ -2,7 +2,11 @@
 
 use http::uri::PathAndQuery;
 
-use super::{error::TargetReason, tls_name::TlsName};
+use super::{
+    error::TargetReason,
+    limits::{self, EndpointLimits},
+    tls_name::TlsName,
+};
 
 /// The version of HTTP that an endpoint speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -24,14 +28,17 @@ pub(super) struct Parameters {
     pub(super) protocol: UpstreamProtocol,
     pub(super) tls: Option<TlsName>,
     pub(super) health: Option<PathAndQuery>,
+    pub(super) limits: EndpointLimits,
 }
 
 impl Parameters {
     /// Reads `name=value`, separated by `;`.
     pub(super) fn parse(text: Option<&str>) -> Result<Self, TargetReason> {
         let (mut weight, mut protocol, mut tls, mut health) = (None, None, None, None);
+        let mut limits = EndpointLimits::default();
         for parameter in text.into_iter().flat_map(|text| text.split(';')) {
             let (name, value) = parameter.trim_ascii().split_once('=').ok_or(TargetReason::Parameter)?;
+            let bound = || limits::bound(value).ok_or(TargetReason::Bound);
             let is_repeated = match name {
                 "weight" => weight.replace(Weight::parse(value).ok_or(TargetReason::Weight)?).is_some(),
                 "protocol" => {
@@ -39,13 +46,19 @@ impl Parameters {
                 }
                 "tls" => tls.replace(TlsName::parse(value).ok_or(TargetReason::Tls)?).is_some(),
                 "health" => health.replace(health_path(value).ok_or(TargetReason::Health)?).is_some(),
+                limits::MAX_CONNECTIONS => limits.connections.replace(bound()?).is_some(),
+                limits::MAX_REQUESTS => limits.requests.replace(bound()?).is_some(),
+                limits::MAX_PENDING => {
+                    limits.pending.replace(limits::pending(value).ok_or(TargetReason::Pending)?).is_some()
+                }
                 _ => return Err(TargetReason::Parameter),
             };
             if is_repeated {
                 return Err(TargetReason::Parameter);
             }
         }
-        Ok(Self { weight: weight.unwrap_or_default(), protocol: protocol.unwrap_or_default(), tls, health })
+        let (weight, protocol) = (weight.unwrap_or_default(), protocol.unwrap_or_default());
+        Ok(Self { weight, protocol, tls, health, limits })
     }
 }
 

@@ -14,6 +14,7 @@ mod acme;
 mod api;
 mod caddy;
 mod challenges;
+mod circuit_breaking;
 mod console;
 
 mod domain_changes;

@@ -97,7 +97,9 @@ impl<T: Transport> Upstreams<T> {
         attempts: &mut Attempts,
     ) -> Result<Answered, UpstreamFailure> {
         let origin = attempts.origin;
+        let slot = self.connection_slot(destination).await?;
         let mut connection = self.connected(attempts, self.connector.http1(destination)).await?;
+        connection.hold(slot);
         self.metrics.connections.bump(origin);
         let head = connection.exchange(request, *self.settings.limits.response_timeout).await?;
         Ok(Answered::Http1(head, connection))
