@@ -108,6 +108,8 @@ pub struct RelaySettings {
 pub struct Downstream {
     /// The client.
     pub peer: SocketAddr,
+    /// Our own address on it; absent where nothing is forwarded.
+    pub local: Option<SocketAddr>,
     /// The trusted proxy that says so; absent where the client is connected itself.
     pub through: Option<IpAddr>,
     /// The name its handshake was for; absent in cleartext.

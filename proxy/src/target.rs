@@ -24,7 +24,7 @@ pub use self::{
     endpoint::{Endpoint, EndpointAddress, Location, Scheme, TargetHost},
     error::TargetError,
     limits::EndpointLimits,
-    parameters::{UpstreamProtocol, Weight},
+    parameters::{ProxyProtocolVersion, UpstreamProtocol, Weight},
     socket_path::SocketPath,
     tls_name::{TlsName, TlsNameError},
 };
@@ -71,6 +71,12 @@ impl Target {
         self.endpoints.iter().any(|endpoint| endpoint.base_path.is_some())
     }
 
+    /// Whether an endpoint is told who its clients are by a PROXY header.
+    #[must_use]
+    pub fn wants_proxy_header(&self) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.proxy_protocol.is_some())
+    }
+
     /// Whether each of its endpoints has a name and a port that `Host` can say.
     #[must_use]
     pub fn has_authority(&self) -> bool {
@@ -106,6 +112,9 @@ impl fmt::Display for Target {
             }
             if let Some(name) = &endpoint.tls {
                 write!(f, ";tls={name}")?;
+            }
+            if let Some(version) = endpoint.proxy_protocol {
+                write!(f, ";proxy_protocol={version}")?;
             }
             if let Some(path) = &endpoint.health {
                 write!(f, ";health={path}")?;

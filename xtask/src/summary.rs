@@ -164,6 +164,7 @@ const END_TO_END: &[&str] = &[
     "own_certificates",
     "privileges",
     "protocols",
+    "proxy_headers",
     "random_names",
     "session_tickets",
     "single_order",

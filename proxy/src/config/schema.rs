@@ -105,7 +105,7 @@ impl JsonSchema for Network {
 impl JsonSchema for Target {
     fn json_schema() -> Value {
         const PLACE: &str = "(https?://[^/?#@,;]+(/[^?#%,;]*)?|unix:/[^,; ]+)";
-        const PARAMETER: &str = "(weight=[0-9]{1,3}|protocol=(h2|http/1\\.1)|tls=[A-Za-z0-9_-]{1,63}|health=/[^,;#]*|max_(connections|requests|pending)=[0-9]+)";
+        const PARAMETER: &str = "(weight=[0-9]{1,3}|protocol=(h2|http/1\\.1)|tls=[A-Za-z0-9_-]{1,63}|proxy_protocol=v[12]|health=/[^,;#]*|max_(connections|requests|pending)=[0-9]+)";
         let endpoint = format!(" *{PLACE}(; *{PARAMETER})* *");
         json!({ "type": "string", "pattern": format!("^{endpoint}(,{endpoint}){{0,15}}$") })
     }

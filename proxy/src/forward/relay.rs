@@ -150,7 +150,10 @@ impl<T: Transport> Relay<T> {
         if !route.upstream.is_http2() {
             self.upstreams.await_body(&mut upload, client).await?;
         }
-        let request = RequestWriter::new(head, framing, upload, host);
+        let mut request = RequestWriter::new(head, framing, upload, host);
+        if route.upstream.target.wants_proxy_header() {
+            request.client = Some(Rc::new(record.proxied_client()));
+        }
         // Boxed, so that a request that waits for its body, and a response that waits for its client, take no memory for it.
         let response = Box::pin(self.upstreams.fetch(&route.upstream, request, client)).await?;
         match (response.status, upgrade) {

@@ -3,7 +3,7 @@
 use std::{
     cell::Cell,
     hash::{BuildHasher, RandomState},
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     rc::Rc,
     time::{Duration, Instant, SystemTime},
 };
@@ -25,6 +25,7 @@ use crate::{
     fields::Fields,
     http1::RequestParts,
     name::ServerName,
+    proxy_protocol::ProxiedClient,
     target::EndpointAddress,
     telemetry::{
         RequestId,
@@ -116,6 +117,7 @@ pub(crate) struct RequestRecord {
     at: Instant,
     wall: SystemTime,
     client: SocketAddr,
+    local: Option<SocketAddr>,
     through: Option<IpAddr>,
     scheme: &'static str,
     version: Version,
@@ -152,6 +154,7 @@ impl RequestRecord {
             at,
             wall: clock::wall(),
             client: downstream.peer,
+            local: downstream.local,
             through: downstream.through,
             scheme: if *scheme == Scheme::HTTPS { "https" } else { "http" },
             version: head.version,
@@ -173,6 +176,13 @@ impl RequestRecord {
 
     pub(super) fn client_address(&self) -> IpAddr {
         self.client.ip()
+    }
+
+    /// Whom a connection to its target is for, as a PROXY header says it.
+    pub(super) fn proxied_client(&self) -> ProxiedClient {
+        let unknown = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+        let (client, local) = (self.client, self.local.unwrap_or(unknown));
+        ProxiedClient { client, local, server_name: self.server_name.clone() }
     }
 
     /// The trusted proxy that the request came through.

@@ -9,6 +9,7 @@ mod fields;
 mod http2_upstreams;
 mod limits;
 mod maintenance;
+mod proxy_headers;
 mod site_redirects;
 mod tls;
 mod tunnels;
@@ -42,7 +43,7 @@ use crate::{
     target::Target,
     telemetry::{access_log::AccessLog, metrics::Label},
     transport::{
-        Epoll, Listener, Uring,
+        Epoll, Listener, Stream as _, Uring,
         tests::conformance::{few_turns, unless_stuck},
     },
     worker::{ServedVersion, serve_alone},
@@ -269,8 +270,8 @@ async fn front<T: Transport>(
     let server_name = ServerName::parse("shop.example").unwrap();
     loop {
         let (stream, peer) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
-        let server = Some(server_name.clone());
-        let downstream = Downstream { peer, through, server_name: server, tls: Some("TLSv1.3") };
+        let (local, server) = (stream.local_address(), Some(server_name.clone()));
+        let downstream = Downstream { peer, local, through, server_name: server, tls: Some("TLSv1.3") };
         let (relay, permission, server_name) = (Rc::clone(&relay), permission.clone(), server_name.clone());
         let answer = move |head: Box<RequestParts>, body: RequestBody| {
             let (relay, permission) = (Rc::clone(&relay), permission.clone());

@@ -8,7 +8,7 @@ use super::{
     base_path::BasePath,
     error::{TargetError, TargetReason},
     limits::EndpointLimits,
-    parameters::{Parameters, UpstreamProtocol, Weight},
+    parameters::{Parameters, ProxyProtocolVersion, UpstreamProtocol, Weight},
     socket_path::SocketPath,
     tls_name::TlsName,
 };
@@ -29,6 +29,8 @@ pub struct Endpoint {
     pub weight: Weight,
     /// The settings by which it is spoken to over TLS, if it names some.
     pub tls: Option<TlsName>,
+    /// The PROXY header that its connections begin with, if they do.
+    pub proxy_protocol: Option<ProxyProtocolVersion>,
     /// What it is asked for, from time to time, to see whether it is well.
     pub health: Option<PathAndQuery>,
     /// What may be there at a time.
@@ -84,7 +86,8 @@ impl Endpoint {
         let (place, parameters) =
             text.split_once(';').map_or((text, None), |(place, rest)| (place, Some(rest)));
         let read = || {
-            let Parameters { weight, protocol, tls, health, limits } = Parameters::parse(parameters)?;
+            let Parameters { weight, protocol, tls, proxy_protocol, health, limits } =
+                Parameters::parse(parameters)?;
             let (scheme, location, base_path) = match place.strip_prefix(UNIX) {
                 Some(path) => {
                     let path = SocketPath::parse(path).ok_or(TargetReason::Socket)?;
@@ -98,8 +101,22 @@ impl Endpoint {
             if limits.connections.is_some() && protocol == UpstreamProtocol::Http2 {
                 return Err(TargetReason::ConnectionsOverHttp2);
             }
+            if proxy_protocol.is_some() && protocol == UpstreamProtocol::Http2 {
+                return Err(TargetReason::ProxyProtocolOverHttp2);
+            }
             let authority = authority(scheme, &location)?;
-            Ok(Self { scheme, location, base_path, protocol, weight, tls, health, limits, authority })
+            Ok(Self {
+                scheme,
+                location,
+                base_path,
+                protocol,
+                weight,
+                tls,
+                proxy_protocol,
+                health,
+                limits,
+                authority,
+            })
         };
         read().map_err(|reason| TargetError { value: text.to_owned(), reason })
     }

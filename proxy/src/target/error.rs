@@ -37,7 +37,7 @@ pub(super) enum TargetReason {
     )]
     Socket,
     #[error(
-        "behind `;` there may only be `weight=`, `protocol=`, `tls=`, `health=`, `max_connections=`, `max_requests=` and `max_pending=`, each once"
+        "behind `;` there may only be `weight=`, `protocol=`, `tls=`, `proxy_protocol=`, `health=`, `max_connections=`, `max_requests=` and `max_pending=`, each once"
     )]
     Parameter,
     #[error("`weight=` must be a number from 1 to 256")]
@@ -48,6 +48,12 @@ pub(super) enum TargetReason {
     Tls,
     #[error("`tls=` is for `https://` alone")]
     TlsInCleartext,
+    #[error("`proxy_protocol=` must be `v1` or `v2`")]
+    ProxyProtocol,
+    #[error(
+        "`proxy_protocol=` says whom a connection is for, and with `protocol=h2` several clients share one; leave one of the two out"
+    )]
+    ProxyProtocolOverHttp2,
     #[error(
         "`health=` must be a path, with a query or without, that begins with `/` and has neither `,` nor `;`"
     )]

@@ -38,6 +38,7 @@ mod outages;
 mod own_certificates;
 mod privileges;
 mod protocols;
+mod proxy_headers;
 mod random_names;
 mod session_tickets;
 mod single_order;

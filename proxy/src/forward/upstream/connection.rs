@@ -23,6 +23,7 @@ use crate::{
     http1::{BodyReader, ResponseHead, ResponsePart, ResponseReader},
     http1_stream::Http1Stream,
     lazy_timer::LazyTimer,
+    proxy_protocol::ProxiedClient,
     target::EndpointAddress,
     transport::ByteStream,
 };
@@ -38,6 +39,8 @@ pub(super) struct Connection {
     /// While the rest of a request is sent by a task of its own, that task has the stream's wakers, and passes each wake on to `reader`.
     writer: Option<Waker>,
     reader: Option<Waker>,
+    /// Whom it is for, if its endpoint was told so.
+    client: Option<Rc<ProxiedClient>>,
     /// The right to be open, where that is bounded. Behind the stream, which is closed first.
     slot: Option<Slot>,
 }
@@ -56,7 +59,18 @@ impl Connection {
     pub(super) fn new(stream: impl ByteStream, peer: EndpointAddress) -> Self {
         let (stream, opened_at) = (Http1Stream::new(stream), now());
         let (sending, timer) = (Sending::Sent, LazyTimer::default());
-        Self { stream, peer, opened_at, sending, timer, writer: None, reader: None, slot: None }
+        let (client, slot) = (None, None);
+        Self { stream, peer, opened_at, sending, timer, writer: None, reader: None, client, slot }
+    }
+
+    /// Says whom it is for.
+    pub(super) fn dedicate(&mut self, client: Option<Rc<ProxiedClient>>) {
+        self.client = client;
+    }
+
+    /// Whether it is for this client, or for anybody if there is none.
+    pub(super) fn is_for(&self, client: Option<&ProxiedClient>) -> bool {
+        self.client.as_deref() == client
     }
 
     /// Is open by the right of `slot`.

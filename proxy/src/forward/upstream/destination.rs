@@ -16,7 +16,10 @@ use super::{
     http2::{Http2Connections, Http2Stream},
     slots::{Slot, SlotWaiter, Slots},
 };
-use crate::target::{Endpoint, EndpointAddress};
+use crate::{
+    proxy_protocol::ProxiedClient,
+    target::{Endpoint, EndpointAddress},
+};
 
 /// Where connections go, for one worker.
 pub(super) struct Destination {
@@ -93,10 +96,11 @@ impl Destination {
         Self { endpoint, address, unused, http2, in_flight, health, checked, breaker, limits }
     }
 
-    /// The connection that was used last: the least likely to have been closed meanwhile.
-    pub(super) fn take(&self, now: Instant) -> Option<Box<Connection>> {
+    /// The connection for `client` that was used last: the least likely to have been closed meanwhile.
+    pub(super) fn take(&self, client: Option<&ProxiedClient>, now: Instant) -> Option<Box<Connection>> {
         let mut unused = self.unused.borrow_mut();
-        while let Some(mut last) = unused.pop_back() {
+        while let Some(place) = unused.iter().rposition(|unused| unused.connection.is_for(client)) {
+            let mut last = unused.remove(place)?;
             self.limits.remove(1);
             if last.is_usable(now, &self.limits) {
                 return Some(last.connection);
