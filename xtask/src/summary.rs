@@ -140,6 +140,7 @@ const END_TO_END: &[&str] = &[
     "caddy",
     "challenges",
     "circuit_breaking",
+    "compression",
     "console",
     "deployment",
     "domain_changes",

@@ -10,10 +10,10 @@ use serde_json::{Map, Value, json};
 use toml::Table;
 
 use super::{
-    Attach, Balance, ByteSize, Config, ContentSecurityPolicy, Endpoint, Field, GuardMode, HostedZoneId, Io,
-    KeyEncryption, LogFormat, LoopId, MetadataEndpoint, Network, ParameterName, ProxyProtocol, RequiredProof,
-    Scrape, Section, SiteRedirect, Span, TlsVersion, UpstreamHost, json_schema::JsonSchema,
-    reference::defaults,
+    Attach, Balance, ByteSize, Config, ContentCoding, ContentSecurityPolicy, Endpoint, Field, GuardMode,
+    HostedZoneId, Io, KeyEncryption, LogFormat, LoopId, MetadataEndpoint, Network, ParameterName,
+    ProxyProtocol, RequiredProof, Scrape, Section, SiteRedirect, Span, TlsVersion, UpstreamHost,
+    json_schema::JsonSchema, reference::defaults,
 };
 use crate::{
     name::{Pattern, ServerName},
@@ -144,7 +144,7 @@ macro_rules! words {
         }
     )+};
 }
-words!(Io, Attach, Balance, GuardMode, LogFormat, RequiredProof, SiteRedirect, UpstreamHost);
+words!(Io, Attach, Balance, ContentCoding, GuardMode, LogFormat, RequiredProof, SiteRedirect, UpstreamHost);
 
 impl JsonSchema for TlsVersion {
     fn json_schema() -> Value {

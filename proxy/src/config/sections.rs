@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{
     api::ApiConfig,
+    compression::CompressionConfig,
     control::ControlConfig,
     enums::{
         Attach, Balance, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, TlsVersion, UpstreamHost,
@@ -53,6 +54,7 @@ section! {
         guard: GuardConfig,
         upstream: UpstreamConfig,
         headers: HeadersConfig,
+        compression: CompressionConfig,
         error_pages: ErrorPagesConfig,
         limits: LimitsConfig,
         control: ControlConfig,

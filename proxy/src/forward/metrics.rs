@@ -112,6 +112,24 @@ label! {
 }
 
 label! {
+    /// What became of a response that was to be compressed.
+    pub(super) enum CompressionResult["result"] {
+        /// It was.
+        Compressed = "compressed",
+        /// As many were at that time as may be.
+        NoRoom = "no_room",
+    }
+}
+
+label! {
+    /// Of compression.
+    pub(super) enum CompressionSide["side"] {
+        Before = "before",
+        After = "after",
+    }
+}
+
+label! {
     /// How a check of an endpoint has ended.
     pub(super) enum CheckResult["result"] {
         /// With 2xx or 3xx in time.
@@ -211,6 +229,8 @@ pub struct RequestMetrics {
     pub(super) ejections: IntCounter,
     pub(super) checks: Counters<CheckResult>,
     pub(super) pending: Counters<PendingEnd>,
+    pub(super) compression: Counters<CompressionResult>,
+    pub(super) compressed_bytes: Counters<CompressionSide>,
     pub(super) pending_now: IntGauge,
 }
 
@@ -265,6 +285,16 @@ impl RequestMetrics {
                 registry,
                 "gatehouse_upstream_pending_total",
                 "Requests that found all endpoints of their target full, by what became of their wait.",
+            )?,
+            compression: Counters::register(
+                registry,
+                "gatehouse_compressed_responses_total",
+                "Responses that were to be compressed, by whether there was room for one more.",
+            )?,
+            compressed_bytes: Counters::register(
+                registry,
+                "gatehouse_compressed_bytes_total",
+                "Bytes of bodies before and after they were compressed.",
             )?,
             pending_now: gauge(
                 registry,

@@ -16,7 +16,9 @@ use super::{
     Downstream,
     admit::RequestViolation,
     error_pages::{ProblemForm, Reference},
-    metrics::{Class, Direction, Protocol, RequestMetrics, RequestOutcome, Verb},
+    metrics::{
+        Class, CompressionResult, CompressionSide, Direction, Protocol, RequestMetrics, RequestOutcome, Verb,
+    },
     upload::UploadProgress,
 };
 use crate::{
@@ -220,6 +222,16 @@ impl RequestRecord {
 
     pub(super) fn open_tunnels(&self) -> IntGauge {
         self.request_log.metrics.tunnels.clone()
+    }
+
+    pub(super) fn count_compression(&self, result: CompressionResult) {
+        self.request_log.metrics.compression.bump(result);
+    }
+
+    /// Of a body that is compressed, so much was read, and so much came out.
+    pub(super) fn compressed(&self, before: u64, after: u64) {
+        self.request_log.metrics.compressed_bytes.add(CompressionSide::Before, before);
+        self.request_log.metrics.compressed_bytes.add(CompressionSide::After, after);
     }
 
     pub(super) fn count_violation(&self, violation: RequestViolation) {

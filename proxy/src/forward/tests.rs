@@ -4,6 +4,7 @@
 mod base_paths;
 mod checks;
 mod circuit_breaking;
+mod compression;
 mod endpoints;
 mod fields;
 mod http2_upstreams;
@@ -33,7 +34,7 @@ use tokio::{
 };
 
 use super::{
-    metrics::{CheckResult, ConnectionOrigin, Direction, PendingEnd},
+    metrics::{CheckResult, CompressionResult, CompressionSide, ConnectionOrigin, Direction, PendingEnd},
     *,
 };
 use crate::{
@@ -144,6 +145,7 @@ struct Setting {
     upstream: config::UpstreamConfig,
     limits: config::LimitsConfig,
     headers: config::HeadersConfig,
+    compression: config::CompressionConfig,
     domain: config::DomainSettings,
     /// Who has written the target.
     source: PermissionSource,
@@ -163,6 +165,7 @@ impl Default for Setting {
             upstream: config::UpstreamConfig::default(),
             limits: config::LimitsConfig { idle: config::Span::secs(20), ..config::LimitsConfig::default() },
             headers: config::HeadersConfig::default(),
+            compression: config::CompressionConfig::default(),
             domain: config::DomainSettings::default(),
             source: PermissionSource::Static,
             version: ServedVersion::Http1,
@@ -251,6 +254,8 @@ fn relay_sharing<T: Transport>(
     let settings = RelaySettings {
         limits: Reloadable::new(limits),
         headers: Reloadable::new(setting.headers.clone()),
+        compression: Reloadable::new(setting.compression.clone()),
+        compressed: CompressedStreams::default(),
         error_pages: Reloadable::new(ErrorPages::default()),
         upstream,
         control: Handle::current(),

@@ -15,6 +15,7 @@ mod api;
 mod caddy;
 mod challenges;
 mod circuit_breaking;
+mod compression;
 mod console;
 
 mod domain_changes;
