@@ -35,6 +35,7 @@ mod wildcard_certificate;
 #[macro_use]
 mod section;
 mod api;
+mod compression;
 mod control;
 mod enums;
 mod error_pages;
@@ -45,14 +46,15 @@ mod verification;
 mod webhook;
 
 pub use api::ApiConfig;
+pub use compression::{CompressionConfig, MediaType};
 pub use control::ControlConfig;
 pub use difference::{difference, merge};
 pub use domain_settings::{
     CLIENT_REQUEST_RATE, DomainSettings, HOST, MAINTENANCE, MINIMUM_TLS, REDIRECT, REQUEST_RATE,
 };
 pub use enums::{
-    Attach, Balance, Endpoint, GuardMode, Io, LogFormat, Maintenance, MetadataEndpoint, RequiredProof,
-    Scrape, SiteRedirect, TlsVersion, UpstreamHost,
+    Attach, Balance, ContentCoding, Endpoint, GuardMode, Io, LogFormat, Maintenance, MetadataEndpoint,
+    RequiredProof, Scrape, SiteRedirect, TlsVersion, UpstreamHost,
 };
 pub use error::{At, ConfigError, SettingOrigin, SettingsProblem, WrongValue};
 pub use error_pages::{ContentSecurityPolicy, ErrorPagesConfig};

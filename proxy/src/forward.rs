@@ -9,6 +9,7 @@ mod admit;
 mod authority;
 mod body;
 mod cdn_loop;
+mod compression;
 mod domain_route;
 mod error_pages;
 mod header_rules;
@@ -42,6 +43,7 @@ use http::{StatusCode, uri::Scheme};
 pub use self::{
     admit::RequestViolation,
     body::Body,
+    compression::Streams as CompressedStreams,
     error_pages::{ErrorPages, ErrorPagesError},
     metrics::{RequestMetrics, RequestOutcome},
     request_rates::RequestRates,
@@ -93,6 +95,10 @@ pub struct RelaySettings {
     pub limits: Reloadable<config::LimitsConfig>,
     /// The rules for fields.
     pub headers: Reloadable<config::HeadersConfig>,
+    /// Which responses are compressed.
+    pub compression: Reloadable<config::CompressionConfig>,
+    /// Those that are at present.
+    pub compressed: CompressedStreams,
     /// What clients see where the proxy answers itself.
     pub error_pages: Reloadable<ErrorPages>,
     /// Connections to targets.
@@ -108,6 +114,8 @@ pub struct RelaySettings {
 pub struct Downstream {
     /// The client.
     pub peer: SocketAddr,
+    /// Our own address on it; absent where nothing is forwarded.
+    pub local: Option<SocketAddr>,
     /// The trusted proxy that says so; absent where the client is connected itself.
     pub through: Option<IpAddr>,
     /// The name its handshake was for; absent in cleartext.

@@ -4,6 +4,7 @@
 mod base_path;
 mod endpoint;
 mod error;
+mod limits;
 mod parameters;
 mod socket_path;
 mod tls_name;
@@ -22,7 +23,8 @@ pub use self::{
     base_path::BasePath,
     endpoint::{Endpoint, EndpointAddress, Location, Scheme, TargetHost},
     error::TargetError,
-    parameters::{UpstreamProtocol, Weight},
+    limits::EndpointLimits,
+    parameters::{ProxyProtocolVersion, UpstreamProtocol, Weight},
     socket_path::SocketPath,
     tls_name::{TlsName, TlsNameError},
 };
@@ -69,6 +71,12 @@ impl Target {
         self.endpoints.iter().any(|endpoint| endpoint.base_path.is_some())
     }
 
+    /// Whether an endpoint is told who its clients are by a PROXY header.
+    #[must_use]
+    pub fn wants_proxy_header(&self) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.proxy_protocol.is_some())
+    }
+
     /// Whether each of its endpoints has a name and a port that `Host` can say.
     #[must_use]
     pub fn has_authority(&self) -> bool {
@@ -105,9 +113,13 @@ impl fmt::Display for Target {
             if let Some(name) = &endpoint.tls {
                 write!(f, ";tls={name}")?;
             }
+            if let Some(version) = endpoint.proxy_protocol {
+                write!(f, ";proxy_protocol={version}")?;
+            }
             if let Some(path) = &endpoint.health {
                 write!(f, ";health={path}")?;
             }
+            write!(f, "{}", endpoint.limits)?;
         }
         Ok(())
     }

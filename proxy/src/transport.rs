@@ -115,6 +115,9 @@ pub trait Stream: Unpin + 'static {
     /// How far what was sent has come; one system call.
     fn outgoing(&self) -> Outgoing;
 
+    /// Our address, of a connection of TCP; one system call.
+    fn local_address(&self) -> Option<SocketAddr>;
+
     /// Whether the kernel has neither bytes for us nor the stream's end, nor an error; one system call.
     fn is_silent(&self) -> bool;
 

@@ -62,6 +62,30 @@ words! {
 }
 
 words! {
+    /// How a response is encoded on its way to a client (RFC 9110 §8.4.1).
+    pub enum ContentCoding {
+        /// RFC 1952.
+        Gzip,
+    }
+}
+
+impl ContentCoding {
+    /// What clients call it; `x-gzip` is the same (RFC 9110 §8.4.1.3).
+    pub(crate) const fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Gzip => &["gzip", "x-gzip"],
+        }
+    }
+
+    /// As `Content-Encoding` says it.
+    pub(crate) const fn field_value(self) -> http::HeaderValue {
+        match self {
+            Self::Gzip => http::HeaderValue::from_static("gzip"),
+        }
+    }
+}
+
+words! {
     /// Which endpoint of a target a request goes to.
     pub enum Balance {
         /// Of two at random, the one with fewer requests.

@@ -10,10 +10,10 @@ use serde_json::{Map, Value, json};
 use toml::Table;
 
 use super::{
-    Attach, Balance, ByteSize, Config, ContentSecurityPolicy, Endpoint, Field, GuardMode, HostedZoneId, Io,
-    KeyEncryption, LogFormat, LoopId, MetadataEndpoint, Network, ParameterName, ProxyProtocol, RequiredProof,
-    Scrape, Section, SiteRedirect, Span, TlsVersion, UpstreamHost, json_schema::JsonSchema,
-    reference::defaults,
+    Attach, Balance, ByteSize, Config, ContentCoding, ContentSecurityPolicy, Endpoint, Field, GuardMode,
+    HostedZoneId, Io, KeyEncryption, LogFormat, LoopId, MetadataEndpoint, Network, ParameterName,
+    ProxyProtocol, RequiredProof, Scrape, Section, SiteRedirect, Span, TlsVersion, UpstreamHost,
+    json_schema::JsonSchema, reference::defaults,
 };
 use crate::{
     name::{Pattern, ServerName},
@@ -104,9 +104,8 @@ impl JsonSchema for Network {
 
 impl JsonSchema for Target {
     fn json_schema() -> Value {
-        const PLACE: &str = "(https?://[^/?#@,;]+/?|unix:/[^,; ]+)";
-        const PARAMETER: &str =
-            "(weight=[0-9]{1,3}|protocol=(h2|http/1\\.1)|tls=[A-Za-z0-9_-]{1,63}|health=/[^,;#]*)";
+        const PLACE: &str = "(https?://[^/?#@,;]+(/[^?#%,;]*)?|unix:/[^,; ]+)";
+        const PARAMETER: &str = "(weight=[0-9]{1,3}|protocol=(h2|http/1\\.1)|tls=[A-Za-z0-9_-]{1,63}|proxy_protocol=v[12]|health=/[^,;#]*|max_(connections|requests|pending)=[0-9]+)";
         let endpoint = format!(" *{PLACE}(; *{PARAMETER})* *");
         json!({ "type": "string", "pattern": format!("^{endpoint}(,{endpoint}){{0,15}}$") })
     }
@@ -145,7 +144,7 @@ macro_rules! words {
         }
     )+};
 }
-words!(Io, Attach, Balance, GuardMode, LogFormat, RequiredProof, SiteRedirect, UpstreamHost);
+words!(Io, Attach, Balance, ContentCoding, GuardMode, LogFormat, RequiredProof, SiteRedirect, UpstreamHost);
 
 impl JsonSchema for TlsVersion {
     fn json_schema() -> Value {

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{
     api::ApiConfig,
+    compression::CompressionConfig,
     control::ControlConfig,
     enums::{
         Attach, Balance, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, TlsVersion, UpstreamHost,
@@ -53,6 +54,7 @@ section! {
         guard: GuardConfig,
         upstream: UpstreamConfig,
         headers: HeadersConfig,
+        compression: CompressionConfig,
         error_pages: ErrorPagesConfig,
         limits: LimitsConfig,
         control: ControlConfig,
@@ -305,6 +307,18 @@ section! {
         /// Concurrent requests to targets from one client address (IPv4 /32, IPv6 /64), and never more than are left for all others;
         /// beyond it, 503.
         connections_per_source: usize = 256,
+        /// Requests under way at each endpoint of a target, at each of its addresses, unless it has `;max_requests=N` behind it; absent, as many
+        /// as `upstream.connections_per_target` lets. One beyond it goes to another endpoint, or waits until one ends.
+        max_requests: Option<u32> = None => "100",
+        /// Connections open to each endpoint that is spoken to over HTTP/1.1, unused ones among them, at each of its addresses, unless it has
+        /// `;max_connections=N` behind it; absent, as many as there are requests. Each carries one request at a time, and those that check
+        /// health are not counted.
+        max_connections: Option<u32> = None => "100",
+        /// Requests that wait at each endpoint that has as many as it may, unless it has `;max_pending=N` behind it; beyond it, 503. With 0 none
+        /// waits.
+        max_pending: u32 = 100,
+        /// How long a request waits for an endpoint that has as many as it may; beyond it, 503.
+        pending_timeout: Span = Span::secs(1),
         /// Unused connections kept open per target and worker; further ones are closed.
         idle_per_target: usize = 64,
         /// PEM file of root certificates for `https://` targets, in addition to the system's.

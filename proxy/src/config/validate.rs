@@ -393,6 +393,7 @@ const ZERO_IS_MEANT: &[&str] = &[
     "worker.threads",
     "worker.drain_deadline",
     "upstream.idle_per_target",
+    "upstream.max_pending",
     "limits.minimum_rate",
     "guard.unknown_burst",
     "guard.sampled_rejections",

@@ -14,6 +14,7 @@ use http::HeaderMap;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
 use super::{
+    compression::Encoder,
     metrics::RequestOutcome,
     min_rate::{MinRate, ProgressTimer},
     request_log::RequestRecord,
@@ -45,6 +46,8 @@ struct RelayedBody {
     /// How much is read at once.
     piece: usize,
     progress_timer: ProgressTimer,
+    /// What compresses it, if it is to be.
+    encoder: Option<Box<Encoder>>,
     record: Option<Box<RequestRecord>>,
 }
 
@@ -60,12 +63,18 @@ impl Body {
         Self(BodySource::Own(OwnBody { bytes, piece: PIECE }))
     }
 
-    /// An upstream's response, which may be silent as long as `min_rate` lets it.
-    pub(super) fn relay(upstream: UpstreamBody, min_rate: MinRate, record: Box<RequestRecord>) -> Self {
+    /// An upstream's response, which may be silent as long as `min_rate` lets it, and is compressed by `encoder` if there is one.
+    pub(super) fn relay(
+        upstream: UpstreamBody,
+        encoder: Option<Box<Encoder>>,
+        min_rate: MinRate,
+        record: Box<RequestRecord>,
+    ) -> Self {
         let mut relay = RelayedBody {
             upstream: Some(upstream),
             piece: PIECE,
             progress_timer: ProgressTimer::new(min_rate),
+            encoder,
             record: Some(record),
         };
         // A body that says it is over is never polled, as those of HEAD, 204 and 304 (RFC 9110 §6.4.1).
@@ -108,21 +117,64 @@ impl OwnBody {
 }
 
 impl RelayedBody {
+    /// The next data for the client.
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        let next = if self.encoder.is_some() {
+            ready!(self.poll_encoded(cx))
+        } else {
+            ready!(self.poll_received(cx, self.piece))
+        };
+        if let (Some(Ok(data)), Some(record)) = (&next, &mut self.record) {
+            record.sent_bytes += length(data);
+        }
+        self.end_if_over();
+        Poll::Ready(next)
+    }
+
+    /// What comes out of the encoder. What the upstream has sent so far is not held back once it sends nothing more for now, as between two
+    /// events of a stream of them.
+    fn poll_encoded(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        // What compresses well may be read for long before anything comes out: other tasks have their turn.
+        for _ in 0..PIECES_AT_ONCE {
+            let received = match self.poll_received(cx, PIECE) {
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
+                Poll::Ready(received) => Poll::Ready(received.transpose().unwrap_or_default()),
+                Poll::Pending => Poll::Pending,
+            };
+            let Some(encoder) = self.encoder.as_mut().filter(|encoder| !encoder.is_finished()) else {
+                return Poll::Ready(None);
+            };
+            let output = match &received {
+                Poll::Ready(Some(data)) => encoder.put(data),
+                Poll::Ready(None) => encoder.finish(),
+                Poll::Pending => encoder.flush(),
+            };
+            let output = match output {
+                Ok(output) => output,
+                Err(error) => return self.break_off(RequestOutcome::Truncated, error),
+            };
+            if let Some(record) = &self.record {
+                let before = if let Poll::Ready(Some(data)) = &received { length(data) } else { 0 };
+                record.compressed(before, length(&output));
+            }
+            if !output.is_empty() {
+                return Poll::Ready(Some(Ok(output)));
+            }
+            ready!(received);
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// The next data of the upstream, at most `most` bytes.
+    fn poll_received(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Option<io::Result<Bytes>>> {
         let Some(upstream) = &mut self.upstream else { return Poll::Ready(None) };
-        match upstream.poll_data(cx, self.piece) {
+        match upstream.poll_data(cx, most) {
             Poll::Ready(Ok(Some(data))) => {
                 self.progress_timer.min_rate.arrived(length(&data), now());
-                if let Some(record) = &mut self.record {
-                    record.sent_bytes += length(&data);
-                }
-                self.end_if_over();
                 Poll::Ready(Some(Ok(data)))
             }
-            Poll::Ready(Ok(None)) => {
-                self.end_if_over();
-                Poll::Ready(None)
-            }
+            Poll::Ready(Ok(None)) => Poll::Ready(None),
             Poll::Ready(Err(error)) => self.break_off(RequestOutcome::Truncated, error),
             Poll::Pending => {
                 ready!(self.progress_timer.poll_lost(cx));
@@ -135,8 +187,17 @@ impl RelayedBody {
         self.upstream.as_mut()?.take_trailers().and_then(rewrite::trailers)
     }
 
+    /// Whether all of it was read, and has come out of the encoder.
+    fn is_over(&self) -> bool {
+        self.upstream.as_ref().is_some_and(UpstreamBody::is_over)
+            && self.encoder.as_ref().is_none_or(|encoder| encoder.is_finished())
+    }
+
     fn end_if_over(&mut self) {
-        let Some(upstream) = self.upstream.as_mut().filter(|upstream| upstream.is_over()) else { return };
+        if !self.is_over() {
+            return;
+        }
+        let Some(upstream) = self.upstream.as_mut() else { return };
         if let Some(mut record) = self.record.take() {
             record.outcome = RequestOutcome::Forward;
         }
@@ -171,8 +232,8 @@ impl HttpBody for Body {
         match &self.0 {
             BodySource::Own(own) => own.bytes.is_empty(),
             BodySource::Relay(relay) => {
-                let is_over = |upstream: &UpstreamBody| upstream.is_over() && !upstream.has_trailers();
-                relay.upstream.as_ref().is_some_and(is_over)
+                let has_trailers = relay.upstream.as_ref().is_some_and(UpstreamBody::has_trailers);
+                relay.is_over() && !has_trailers
             }
         }
     }
@@ -181,7 +242,9 @@ impl HttpBody for Body {
         match &self.0 {
             BodySource::Own(own) => SizeHint::with_exact(own.left()),
             BodySource::Relay(relay) => {
-                let left = relay.upstream.as_ref().and_then(UpstreamBody::left);
+                // How much comes out of the encoder nobody knows before.
+                let upstream = relay.upstream.as_ref().filter(|_| relay.encoder.is_none());
+                let left = upstream.and_then(UpstreamBody::left);
                 left.map_or_else(SizeHint::new, SizeHint::with_exact)
             }
         }
@@ -190,3 +253,5 @@ impl HttpBody for Body {
 
 /// How much is read at once of a response before its reader says how much it takes.
 const PIECE: usize = 16 * 1024;
+/// How many of them are compressed at once, in at most 0.3 ms each.
+const PIECES_AT_ONCE: usize = 2;

@@ -46,6 +46,10 @@ label! {
         TargetFull = "upstream_target_full",
         /// The limit of concurrent requests of its client was reached.
         ClientFull = "upstream_source_full",
+        /// Each endpoint of its target had as many requests as it may, and as many waited.
+        EndpointFull = "upstream_endpoint_full",
+        /// It waited for an endpoint of its target that has room, and none had in time.
+        PendingTimeout = "upstream_pending_timeout",
         /// The target's name could not be resolved.
         Unresolved = "upstream_unresolved",
         /// The target's address is forbidden.
@@ -90,6 +94,38 @@ label! {
         Failover = "failed_over",
         /// None could be opened.
         Fail = "failed",
+    }
+}
+
+label! {
+    /// What became of a request that found all endpoints of its target full.
+    pub(super) enum PendingEnd["end"] {
+        /// One had room in time.
+        Admitted = "admitted",
+        /// As many waited already as may.
+        QueueFull = "queue_full",
+        /// None had room in time.
+        Timeout = "timeout",
+        /// Its client went away.
+        ClientGone = "client_gone",
+    }
+}
+
+label! {
+    /// What became of a response that was to be compressed.
+    pub(super) enum CompressionResult["result"] {
+        /// It was.
+        Compressed = "compressed",
+        /// As many were at that time as may be.
+        NoRoom = "no_room",
+    }
+}
+
+label! {
+    /// Of compression.
+    pub(super) enum CompressionSide["side"] {
+        Before = "before",
+        After = "after",
     }
 }
 
@@ -192,6 +228,10 @@ pub struct RequestMetrics {
     pub(super) tunnels: IntGauge,
     pub(super) ejections: IntCounter,
     pub(super) checks: Counters<CheckResult>,
+    pub(super) pending: Counters<PendingEnd>,
+    pub(super) compression: Counters<CompressionResult>,
+    pub(super) compressed_bytes: Counters<CompressionSide>,
+    pub(super) pending_now: IntGauge,
 }
 
 impl RequestMetrics {
@@ -240,6 +280,26 @@ impl RequestMetrics {
                 registry,
                 "gatehouse_upstream_checks_total",
                 "Checks of endpoints that have `health` in their target, by result.",
+            )?,
+            pending: Counters::register(
+                registry,
+                "gatehouse_upstream_pending_total",
+                "Requests that found all endpoints of their target full, by what became of their wait.",
+            )?,
+            compression: Counters::register(
+                registry,
+                "gatehouse_compressed_responses_total",
+                "Responses that were to be compressed, by whether there was room for one more.",
+            )?,
+            compressed_bytes: Counters::register(
+                registry,
+                "gatehouse_compressed_bytes_total",
+                "Bytes of bodies before and after they were compressed.",
+            )?,
+            pending_now: gauge(
+                registry,
+                "gatehouse_upstream_pending",
+                "Requests that wait for an endpoint of their target that has room.",
             )?,
             tunnels: gauge(
                 registry,

@@ -3,22 +3,27 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, Version};
+use http::{HeaderValue, Method, StatusCode, Version};
 
 use super::{
     Answer, Body, RelaySettings, Then,
     admit::RequestViolation,
     cdn_loop::CdnLoop,
+    compression::{Encoder, Preference, Streams, Treatment},
     domain_route::Admitted,
     error_pages::ErrorPages,
     header_rules::{self, TemplateValues},
+    metrics::CompressionResult,
     min_rate::MinRate,
     refusal::RequestRefusal,
     request_log::{RequestLog, RequestRecord},
     rewrite::{self, ForwardContext},
     tunnel::Tunnel,
     upload::Upload,
-    upstream::{RequestWriter, UpstreamFailure, UpstreamFault, UpstreamResponse, UpstreamTunnel, Upstreams},
+    upstream::{
+        RequestWriter, UpstreamBody, UpstreamFailure, UpstreamFault, UpstreamResponse, UpstreamTunnel,
+        Upstreams,
+    },
 };
 use crate::{
     client_stream::RequestBody,
@@ -43,6 +48,8 @@ pub(super) struct Relay<T: Transport> {
     upstreams: Upstreams<T>,
     limits: Reloadable<config::LimitsConfig>,
     headers: Reloadable<config::HeadersConfig>,
+    compression: Reloadable<config::CompressionConfig>,
+    compressed: Streams,
     error_pages: Reloadable<ErrorPages>,
     pub(super) request_log: Rc<RequestLog>,
     public_port: HeaderValue,
@@ -51,12 +58,22 @@ pub(super) struct Relay<T: Transport> {
 
 impl<T: Transport> Relay<T> {
     pub(super) fn new(transport: T, settings: &RelaySettings, request_log: &Rc<RequestLog>) -> Self {
-        let RelaySettings { limits, headers, error_pages, upstream, control, public_https_port } =
-            settings.clone();
+        let RelaySettings { limits, headers, compression, compressed, error_pages, .. } = settings.clone();
+        let RelaySettings { upstream, control, public_https_port, .. } = settings.clone();
         let cdn_loop = upstream.cdn_loop.clone();
         let upstreams = Upstreams::new(transport, upstream, request_log.metrics.clone(), control);
         let (request_log, public_port) = (Rc::clone(request_log), public_https_port.into());
-        Self { upstreams, limits, headers, error_pages, request_log, public_port, cdn_loop }
+        Self {
+            upstreams,
+            limits,
+            headers,
+            compression,
+            compressed,
+            error_pages,
+            request_log,
+            public_port,
+            cdn_loop,
+        }
     }
 
     /// Answers a request that was `admitted` with what its target says, or else with why it was not.
@@ -93,13 +110,14 @@ impl<T: Transport> Relay<T> {
         if let Some(location) = admitted.redirect(&head.uri) {
             return record.redirect(&location);
         }
+        let preference = Preference::of(&head.fields, &self.compression.load());
         let fetched = if admitted.route.upstream.target.has_base_path() && may_step_up(head.uri.path()) {
             Err(RequestViolation::StepUp.into())
         } else {
             self.fetch(head, body, admitted, &mut record).await
         };
         match fetched {
-            Ok(Fetched::Response(response)) => self.pass_back(response, record),
+            Ok(Fetched::Response(response)) => self.pass_back(response, preference, record),
             Ok(Fetched::Switched(fields, upstream)) => self.switch(fields, upstream, record),
             Err(refusal) => {
                 log(&refusal, admitted, record.id());
@@ -150,7 +168,10 @@ impl<T: Transport> Relay<T> {
         if !route.upstream.is_http2() {
             self.upstreams.await_body(&mut upload, client).await?;
         }
-        let request = RequestWriter::new(head, framing, upload, host);
+        let mut request = RequestWriter::new(head, framing, upload, host);
+        if route.upstream.target.wants_proxy_header() {
+            request.client = Some(Rc::new(record.proxied_client()));
+        }
         // Boxed, so that a request that waits for its body, and a response that waits for its client, take no memory for it.
         let response = Box::pin(self.upstreams.fetch(&route.upstream, request, client)).await?;
         match (response.status, upgrade) {
@@ -183,15 +204,59 @@ impl<T: Transport> Relay<T> {
         Answer { status, fields, body, then: Then::Tunnel(Box::new(tunnel)) }
     }
 
-    fn pass_back(&self, upstream: UpstreamResponse, mut record: Box<RequestRecord>) -> Answer {
+    fn pass_back(
+        &self,
+        upstream: UpstreamResponse,
+        preference: Preference,
+        mut record: Box<RequestRecord>,
+    ) -> Answer {
         let UpstreamResponse { status, fields, peer, body } = upstream;
         record.answered(status, peer);
         let limits = self.limits.load();
         let min_rate =
             if rewrite::is_grpc(&fields) { call_rate(&limits) } else { MinRate::new(*limits.idle, 0) };
-        let fields = rewrite::response(status, fields, record.method());
-        Answer { status, fields, body: Body::relay(body, min_rate, record), then: Then::KeepAlive }
+        let mut fields = rewrite::response(status, fields, record.method());
+        let encoder = self.treat(&mut fields, status, &body, preference, &record);
+        let body = Body::relay(body, encoder, min_rate, record);
+        Answer { status, fields, body, then: Then::KeepAlive }
     }
+
+    /// Changes the `fields` of a response that is to be compressed, if it is; what compresses its body, if it has one.
+    fn treat(
+        &self,
+        fields: &mut Fields,
+        status: StatusCode,
+        body: &UpstreamBody,
+        preference: Preference,
+        record: &RequestRecord,
+    ) -> Option<Box<Encoder>> {
+        let settings = self.compression.load();
+        let is_head = *record.method() == Method::HEAD;
+        let length = if is_head { length_told(fields) } else { body.left() };
+        let treatment = Treatment::of(&settings, preference, (status, fields), length);
+        let Treatment::Compress(coding) = treatment else {
+            treatment.apply(fields);
+            return None;
+        };
+        // The fields of an answer to HEAD are those of one to GET (RFC 9110 §9.3.2).
+        if is_head {
+            treatment.apply(fields);
+            return None;
+        }
+        let Some(stream) = self.compressed.begin(settings.streams) else {
+            record.count_compression(CompressionResult::NoRoom);
+            Treatment::Vary.apply(fields);
+            return None;
+        };
+        treatment.apply(fields);
+        record.count_compression(CompressionResult::Compressed);
+        Some(Box::new(Encoder::new(coding, stream)))
+    }
+}
+
+/// By Content-Length, which tells it in answer to HEAD.
+fn length_told(fields: &Fields) -> Option<u64> {
+    std::str::from_utf8(fields.only(FieldName::ContentLength)?).ok()?.parse().ok()
 }
 
 /// A gRPC call may be silent in either direction as long as a tunnel: it has a deadline of its own, which its client keeps.

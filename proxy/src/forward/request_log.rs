@@ -3,7 +3,7 @@
 use std::{
     cell::Cell,
     hash::{BuildHasher, RandomState},
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     rc::Rc,
     time::{Duration, Instant, SystemTime},
 };
@@ -16,7 +16,9 @@ use super::{
     Downstream,
     admit::RequestViolation,
     error_pages::{ProblemForm, Reference},
-    metrics::{Class, Direction, Protocol, RequestMetrics, RequestOutcome, Verb},
+    metrics::{
+        Class, CompressionResult, CompressionSide, Direction, Protocol, RequestMetrics, RequestOutcome, Verb,
+    },
     upload::UploadProgress,
 };
 use crate::{
@@ -25,6 +27,7 @@ use crate::{
     fields::Fields,
     http1::RequestParts,
     name::ServerName,
+    proxy_protocol::ProxiedClient,
     target::EndpointAddress,
     telemetry::{
         RequestId,
@@ -116,6 +119,7 @@ pub(crate) struct RequestRecord {
     at: Instant,
     wall: SystemTime,
     client: SocketAddr,
+    local: Option<SocketAddr>,
     through: Option<IpAddr>,
     scheme: &'static str,
     version: Version,
@@ -152,6 +156,7 @@ impl RequestRecord {
             at,
             wall: clock::wall(),
             client: downstream.peer,
+            local: downstream.local,
             through: downstream.through,
             scheme: if *scheme == Scheme::HTTPS { "https" } else { "http" },
             version: head.version,
@@ -173,6 +178,13 @@ impl RequestRecord {
 
     pub(super) fn client_address(&self) -> IpAddr {
         self.client.ip()
+    }
+
+    /// Whom a connection to its target is for, as a PROXY header says it.
+    pub(super) fn proxied_client(&self) -> ProxiedClient {
+        let unknown = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+        let (client, local) = (self.client, self.local.unwrap_or(unknown));
+        ProxiedClient { client, local, server_name: self.server_name.clone() }
     }
 
     /// The trusted proxy that the request came through.
@@ -210,6 +222,16 @@ impl RequestRecord {
 
     pub(super) fn open_tunnels(&self) -> IntGauge {
         self.request_log.metrics.tunnels.clone()
+    }
+
+    pub(super) fn count_compression(&self, result: CompressionResult) {
+        self.request_log.metrics.compression.bump(result);
+    }
+
+    /// Of a body that is compressed, so much was read, and so much came out.
+    pub(super) fn compressed(&self, before: u64, after: u64) {
+        self.request_log.metrics.compressed_bytes.add(CompressionSide::Before, before);
+        self.request_log.metrics.compressed_bytes.add(CompressionSide::After, after);
     }
 
     pub(super) fn count_violation(&self, violation: RequestViolation) {

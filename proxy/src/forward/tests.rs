@@ -3,11 +3,14 @@
 
 mod base_paths;
 mod checks;
+mod circuit_breaking;
+mod compression;
 mod endpoints;
 mod fields;
 mod http2_upstreams;
 mod limits;
 mod maintenance;
+mod proxy_headers;
 mod site_redirects;
 mod tls;
 mod tunnels;
@@ -31,7 +34,7 @@ use tokio::{
 };
 
 use super::{
-    metrics::{CheckResult, ConnectionOrigin, Direction},
+    metrics::{CheckResult, CompressionResult, CompressionSide, ConnectionOrigin, Direction, PendingEnd},
     *,
 };
 use crate::{
@@ -41,7 +44,7 @@ use crate::{
     target::Target,
     telemetry::{access_log::AccessLog, metrics::Label},
     transport::{
-        Epoll, Listener, Uring,
+        Epoll, Listener, Stream as _, Uring,
         tests::conformance::{few_turns, unless_stuck},
     },
     worker::{ServedVersion, serve_alone},
@@ -70,6 +73,17 @@ impl Edge {
 
     async fn accept(&self) -> TcpStream {
         self.upstream.accept().await.unwrap().0
+    }
+
+    /// So many requests wait for an endpoint.
+    async fn waiting(&self, count: i64) {
+        wait::until_async(&format!("{count} to wait"), Duration::from_secs(15), async || {
+            let waiting = self.metrics.pending_now.get();
+            anyhow::ensure!(waiting == count, "{waiting} wait");
+            Ok(())
+        })
+        .await
+        .unwrap();
     }
 
     /// The first request is forwarded, and nothing else happens.
@@ -131,6 +145,7 @@ struct Setting {
     upstream: config::UpstreamConfig,
     limits: config::LimitsConfig,
     headers: config::HeadersConfig,
+    compression: config::CompressionConfig,
     domain: config::DomainSettings,
     /// Who has written the target.
     source: PermissionSource,
@@ -150,6 +165,7 @@ impl Default for Setting {
             upstream: config::UpstreamConfig::default(),
             limits: config::LimitsConfig { idle: config::Span::secs(20), ..config::LimitsConfig::default() },
             headers: config::HeadersConfig::default(),
+            compression: config::CompressionConfig::default(),
             domain: config::DomainSettings::default(),
             source: PermissionSource::Static,
             version: ServedVersion::Http1,
@@ -165,8 +181,20 @@ async fn edge<T: Transport>(transport: T, setting: &Setting) -> Edge {
 }
 
 fn edge_to<T: Transport>(transport: T, setting: &Setting, upstream: TcpListener, target: &str) -> Edge {
+    worker(transport, setting, upstream, target, upstream_settings(setting))
+}
+
+/// One worker of several that share `settings`.
+fn worker<T: Transport>(
+    transport: T,
+    setting: &Setting,
+    upstream: TcpListener,
+    target: &str,
+    settings: Arc<UpstreamSettings>,
+) -> Edge {
     let metrics = RequestMetrics::register(&prometheus::Registry::new()).unwrap();
-    let relay = Rc::new(relay(transport.clone(), setting, metrics.clone()));
+    let relay = relay_sharing(transport.clone(), setting, setting.limits.clone(), metrics.clone(), settings);
+    let relay = Rc::new(relay);
     let (phase, watch) = watch::channel(Phase::Serving);
     let beside = move |setting: &Setting, target: &str| {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -198,26 +226,38 @@ fn permission(target: Target, setting: &Setting) -> Permission {
     }))
 }
 
-fn relay<T: Transport>(transport: T, setting: &Setting, metrics: RequestMetrics) -> Relay<T> {
-    relay_within(transport, setting, setting.limits.clone(), metrics)
-}
-
 fn relay_within<T: Transport>(
     transport: T,
     setting: &Setting,
     limits: config::LimitsConfig,
     metrics: RequestMetrics,
 ) -> Relay<T> {
+    relay_sharing(transport, setting, limits, metrics, upstream_settings(setting))
+}
+
+fn upstream_settings(setting: &Setting) -> Arc<UpstreamSettings> {
     let upstream = config::UpstreamConfig {
         response_timeout: setting.response_timeout,
         roots: setting.roots.clone(),
         ..setting.upstream.clone()
     };
+    Arc::new(UpstreamSettings::new(&upstream, usize::MAX).unwrap())
+}
+
+fn relay_sharing<T: Transport>(
+    transport: T,
+    setting: &Setting,
+    limits: config::LimitsConfig,
+    metrics: RequestMetrics,
+    upstream: Arc<UpstreamSettings>,
+) -> Relay<T> {
     let settings = RelaySettings {
         limits: Reloadable::new(limits),
         headers: Reloadable::new(setting.headers.clone()),
+        compression: Reloadable::new(setting.compression.clone()),
+        compressed: CompressedStreams::default(),
         error_pages: Reloadable::new(ErrorPages::default()),
-        upstream: Arc::new(UpstreamSettings::new(&upstream, usize::MAX).unwrap()),
+        upstream,
         control: Handle::current(),
         public_https_port: 443,
     };
@@ -235,8 +275,8 @@ async fn front<T: Transport>(
     let server_name = ServerName::parse("shop.example").unwrap();
     loop {
         let (stream, peer) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
-        let server = Some(server_name.clone());
-        let downstream = Downstream { peer, through, server_name: server, tls: Some("TLSv1.3") };
+        let (local, server) = (stream.local_address(), Some(server_name.clone()));
+        let downstream = Downstream { peer, local, through, server_name: server, tls: Some("TLSv1.3") };
         let (relay, permission, server_name) = (Rc::clone(&relay), permission.clone(), server_name.clone());
         let answer = move |head: Box<RequestParts>, body: RequestBody| {
             let (relay, permission) = (Rc::clone(&relay), permission.clone());

@@ -81,8 +81,13 @@ mod tests {
         let networks =
             ["10.0.0.0/8", "2001:db8:1::/48"].map(|text| Network::try_from(text.to_owned()).unwrap());
         let proxies = TrustedProxies::new(networks.to_vec());
-        let downstream =
-            Downstream { peer: peer.parse().unwrap(), server_name: None, tls: None, through: None };
+        let downstream = Downstream {
+            peer: peer.parse().unwrap(),
+            local: None,
+            server_name: None,
+            tls: None,
+            through: None,
+        };
         let mut written = Fields::default();
         for value in fields {
             written.push(FieldName::XForwardedFor, value);

@@ -3,9 +3,11 @@
 //! (`a_connection_closed_while_idle_is_replaced`), and to each destination once; no name leads to this host (`names_never_lead_to_the_host_or_its_secrets`).
 
 mod address_policy;
+mod admission;
 mod attempt;
 mod checks;
 mod choice;
+mod circuit_breaker;
 mod connection;
 mod connector;
 mod deadline;
@@ -24,6 +26,7 @@ mod resolver;
 mod response;
 mod retry_budget;
 mod settings;
+mod slots;
 mod tls_configs;
 mod tls_settings;
 
@@ -44,7 +47,7 @@ pub(super) use self::{
 };
 use self::{
     attempt::Attempts,
-    choice::{Load, Standing, choose, rank},
+    choice::{Choice, Load, Standing, choose, rank},
     connector::Connector,
     destination::Destination,
     destinations::{Candidate, Candidates, Destinations},
@@ -151,9 +154,8 @@ impl<T: Transport> Upstreams<T> {
         let mut tried = Vec::new();
         let mut attempts = Attempts::new(*self.settings.limits.connect_timeout);
         let mut last_failure = None;
-        while let Some(index) = self.choose(&candidates, &tried, client) {
+        while let Some((index, in_flight)) = self.admit(&candidates, &tried, client).await? {
             let Some(candidate) = candidates.get(index) else { break };
-            let in_flight = candidate.destination.begin();
             attempts.left = candidates.len() - tried.len();
             match self.attempt(&candidate.destination, &mut request, &mut attempts).await {
                 Ok(answered) => {
@@ -163,7 +165,7 @@ impl<T: Transport> Upstreams<T> {
                 Err(failure) => last_failure = Some(failure),
             }
             let Some(failure) = &last_failure else { break };
-            if candidates.len() > 1 && failure.fault() == UpstreamFault::Upstream {
+            if candidates.len() > 1 && failure.speaks_against_endpoint() {
                 self.note_failure(&candidate.destination, failure);
             }
             tried.push(index);
@@ -177,10 +179,11 @@ impl<T: Transport> Upstreams<T> {
         Err(last_failure.unwrap_or_else(no_address))
     }
 
-    /// The place among `candidates` of the next one for a request of `client` that was at those `tried`.
-    fn choose(&self, candidates: &Candidates, tried: &[usize], client: IpAddr) -> Option<usize> {
-        if candidates.len() == 1 {
-            return tried.is_empty().then_some(0);
+    /// Which of `candidates` is next for a request of `client` that was at those `tried`.
+    fn choose(&self, candidates: &Candidates, tried: &[usize], client: IpAddr) -> Option<Choice> {
+        if let [only] = &**candidates {
+            let choice = if only.destination.has_room() { Choice::Take(0) } else { Choice::Wait(vec![0]) };
+            return tried.is_empty().then_some(choice);
         }
         let now = now();
         let client = network(client);
@@ -200,6 +203,7 @@ impl<T: Transport> Upstreams<T> {
                     in_flight: destination.in_flight(),
                     weight,
                     standing,
+                    has_room: destination.has_room(),
                     rank: rank(&client, &destination.address),
                 }
             })

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use proxy_common::fixture::fuzz::Corpus;
 
 use super::*;
+use crate::{name::ServerName, target::ProxyProtocolVersion};
 
 /// A header of version 2.
 fn binary(version_and_command: u8, family: u8, block: &[u8]) -> Vec<u8> {
@@ -129,6 +130,44 @@ fn a_mutated_corpus_means_the_same_however_it_is_cut() {
     });
 }
 
+/// What is written for a client at these addresses.
+fn written(version: ProxyProtocolVersion, client: &str, local: &str) -> Vec<u8> {
+    let server_name = Some(ServerName::parse("shop.example").unwrap());
+    let (client, local) = (client.parse().unwrap(), local.parse().unwrap());
+    header(version, Some(&ProxiedClient { client, local, server_name }))
+}
+
+#[test]
+fn a_line_is_written_as_the_specification_has_it() {
+    for (client, local, line) in [
+        ("198.51.100.7:56324", "192.0.2.1:443", "PROXY TCP4 198.51.100.7 192.0.2.1 56324 443\r\n"),
+        ("[::ffff:198.51.100.7]:0", "192.0.2.1:443", "PROXY TCP4 198.51.100.7 192.0.2.1 0 443\r\n"),
+        ("[2001:db8::7]:5", "[2001:db8::1]:443", "PROXY TCP6 2001:db8::7 2001:db8::1 5 443\r\n"),
+        ("[2001:db8::7]:5", "192.0.2.1:443", "PROXY TCP6 2001:db8::7 ::ffff:192.0.2.1 5 443\r\n"),
+    ] {
+        let header = written(ProxyProtocolVersion::V1, client, local);
+        assert_eq!(String::from_utf8(header).unwrap(), line);
+    }
+    assert_eq!(said(&header(ProxyProtocolVersion::V1, None)), ITSELF);
+}
+
+#[test]
+fn a_binary_header_says_the_addresses_the_protocol_behind_it_and_the_name() {
+    let fields = b"\x01\0\x08http/1.1\x02\0\x0cshop.example";
+    let v4 = [198, 51, 100, 7, 192, 0, 2, 1, 0xdc, 0x04, 1, 187];
+    let header_of = |client, local| written(ProxyProtocolVersion::V2, client, local);
+    let expected = binary(0x21, 0x11, &[&v4[..], fields].concat());
+    assert_eq!(header_of("198.51.100.7:56324", "192.0.2.1:443"), expected);
+    let (source, destination) = (
+        Ipv4Addr::new(198, 51, 100, 7).to_ipv6_mapped().octets(),
+        Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).octets(),
+    );
+    let v6 = [&source[..], &destination, &[0xdc, 0x04, 1, 187]].concat();
+    let expected = binary(0x21, 0x21, &[&v6[..], fields].concat());
+    assert_eq!(header_of("198.51.100.7:56324", "[2001:db8::1]:443"), expected);
+    assert_eq!(header(ProxyProtocolVersion::V2, None), binary(0x20, 0x00, &[]));
+}
+
 mod properties {
     use super::*;
 
@@ -138,32 +177,23 @@ mod properties {
             .prop_map(|(from, to, a, b)| (SocketAddr::new(from.into(), a), SocketAddr::new(to.into(), b)));
         let v6 = (any::<Ipv6Addr>(), any::<Ipv6Addr>(), port(), port())
             .prop_map(|(from, to, a, b)| (SocketAddr::new(from.into(), a), SocketAddr::new(to.into(), b)));
-        prop_oneof![v4, v6]
-    }
-
-    fn written(version: u8, from: SocketAddr, to: SocketAddr) -> Vec<u8> {
-        if version == 1 {
-            let family = if from.is_ipv4() { "TCP4" } else { "TCP6" };
-            let line = format!("PROXY {family} {} {} {} {}\r\n", from.ip(), to.ip(), from.port(), to.port());
-            return line.into_bytes();
-        }
-        let octets = |address: SocketAddr| match address.ip() {
-            IpAddr::V4(address) => address.octets().to_vec(),
-            IpAddr::V6(address) => address.octets().to_vec(),
-        };
-        let ports = [from.port().to_be_bytes(), to.port().to_be_bytes()].concat();
-        let block = [octets(from), octets(to), ports].concat();
-        binary(0x21, if from.is_ipv4() { 0x11 } else { 0x21 }, &block)
+        let mixed = (any::<Ipv6Addr>(), any::<Ipv4Addr>(), port(), port())
+            .prop_map(|(from, to, a, b)| (SocketAddr::new(from.into(), a), SocketAddr::new(to.into(), b)));
+        prop_oneof![v4, v6, mixed.clone(), mixed.prop_map(|(from, to)| (to, from))]
     }
 
     proptest! {
         #[test]
         fn what_is_written_is_read_and_what_follows_is_left(
-            (from, to) in addresses(), version in 1_u8..=2, rest in proptest::collection::vec(any::<u8>(), 0..40),
+            (client, local) in addresses(),
+            version in prop_oneof![Just(ProxyProtocolVersion::V1), Just(ProxyProtocolVersion::V2)],
+            name in proptest::option::of("([a-z0-9]{1,60}\\.){1,3}example"),
+            rest in proptest::collection::vec(any::<u8>(), 0..40),
         ) {
-            let header = written(version, from, to);
+            let server_name = name.map(|name| ServerName::parse(&name).unwrap());
+            let header = header(version, Some(&ProxiedClient { client, local, server_name }));
             let bytes = header.len();
-            let origin = Origin::Client(SocketAddr::new(from.ip().to_canonical(), from.port()));
+            let origin = Origin::Client(SocketAddr::new(client.ip().to_canonical(), client.port()));
             prop_assert_eq!(parse(&[header, rest].concat()), Ok(Some(ProxyHeader { origin, bytes })));
         }
 

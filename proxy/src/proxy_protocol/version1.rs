@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, str};
 
-use super::{HeaderFault, Origin, ProxyHeader, client};
+use super::{HeaderFault, Origin, ProxyHeader, client, proxied_client::Addresses};
 
 /// The line at the start of `received`, which begins with [`SIGNATURE`] as far as it goes.
 pub(super) fn parse(received: &[u8]) -> Result<Option<ProxyHeader>, HeaderFault> {
@@ -42,6 +42,18 @@ fn port(text: &str) -> Option<u16> {
     let is_plain =
         text.bytes().all(|byte| byte.is_ascii_digit()) && (text.len() == 1 || !text.starts_with('0'));
     text.parse().ok().filter(|_| is_plain)
+}
+
+/// The line for a connection between these.
+pub(super) fn header(Addresses { source, destination }: Addresses) -> Vec<u8> {
+    let family = if source.is_ipv4() { "TCP4" } else { "TCP6" };
+    let (from, to) = (source.ip(), destination.ip());
+    format!("PROXY {family} {from} {to} {} {}\r\n", source.port(), destination.port()).into_bytes()
+}
+
+/// The line for a connection that is for nobody else.
+pub(super) fn of_ourselves() -> Vec<u8> {
+    b"PROXY UNKNOWN\r\n".to_vec()
 }
 
 pub(super) const SIGNATURE: &[u8] = b"PROXY ";

@@ -328,6 +328,8 @@ impl Assembly<'_> {
             relay: RelaySettings {
                 limits: live.limits.clone(),
                 headers: live.headers.clone(),
+                compression: live.compression.clone(),
+                compressed: forward::CompressedStreams::default(),
                 error_pages: live.error_pages.clone(),
                 upstream,
                 control: self.control.clone(),

@@ -39,6 +39,7 @@ pub(super) struct RuntimeSettings {
     pub(super) limits: Reloadable<config::LimitsConfig>,
     pub(super) events: Reloadable<config::EventsConfig>,
     pub(super) headers: Reloadable<config::HeadersConfig>,
+    pub(super) compression: Reloadable<config::CompressionConfig>,
     pub(super) error_pages: Reloadable<ErrorPages>,
     pub(super) webhooks: Webhooks,
     pub(super) default_target: Reloadable<Option<Target>>,
@@ -52,6 +53,7 @@ impl RuntimeSettings {
             limits: Reloadable::new(config.limits.clone()),
             events: Reloadable::new(config.events.clone()),
             headers: Reloadable::new(config.headers.clone()),
+            compression: Reloadable::new(config.compression.clone()),
             error_pages: Reloadable::new(ErrorPages::read(&config.error_pages)?),
             webhooks: Webhooks::read(&config.events)?,
             default_target: Reloadable::new(config.domains.default_target.clone()),
@@ -131,6 +133,7 @@ impl ReloadTargets {
         self.live.events.replace(config.events.clone());
         self.live.webhooks.follow(&webhooks);
         self.live.headers.replace(config.headers.clone());
+        self.live.compression.replace(config.compression.clone());
         self.live.error_pages.replace(error_pages);
         self.live.default_target.replace(config.domains.default_target.clone());
         self.live.drain_deadline.replace(config.worker.drain_deadline);
@@ -144,7 +147,7 @@ pub(super) fn response_buffers(limits: &config::LimitsConfig) -> usize {
 
 /// Whether a setting can be changed while it is in use.
 fn is_live(setting: &str) -> bool {
-    ["limits.", "headers.", "error_pages."].iter().any(|section| setting.starts_with(section))
+    ["limits.", "headers.", "compression.", "error_pages."].iter().any(|section| setting.starts_with(section))
         || LIVE.contains(&setting)
 }
 

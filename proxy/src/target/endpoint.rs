@@ -7,7 +7,8 @@ use http::{HeaderValue, uri::PathAndQuery};
 use super::{
     base_path::BasePath,
     error::{TargetError, TargetReason},
-    parameters::{Parameters, UpstreamProtocol, Weight},
+    limits::EndpointLimits,
+    parameters::{Parameters, ProxyProtocolVersion, UpstreamProtocol, Weight},
     socket_path::SocketPath,
     tls_name::TlsName,
 };
@@ -28,8 +29,12 @@ pub struct Endpoint {
     pub weight: Weight,
     /// The settings by which it is spoken to over TLS, if it names some.
     pub tls: Option<TlsName>,
+    /// The PROXY header that its connections begin with, if they do.
+    pub proxy_protocol: Option<ProxyProtocolVersion>,
     /// What it is asked for, from time to time, to see whether it is well.
     pub health: Option<PathAndQuery>,
+    /// What may be there at a time.
+    pub limits: EndpointLimits,
     /// Stored, since every request to the endpoint carries it.
     authority: HeaderValue,
 }
@@ -76,13 +81,13 @@ pub enum EndpointAddress {
 }
 
 impl Endpoint {
-    /// Reads `http[s]://host[:port][/path]` or `unix:/path`, and behind it `[;weight=N][;protocol=h2][;tls=NAME][;health=/path]`; one final `/` of a
-    /// URL says nothing.
+    /// Reads `http[s]://host[:port][/path]` or `unix:/path`, and behind it its [`Parameters`]; one final `/` of a URL says nothing.
     pub(super) fn parse(text: &str) -> Result<Self, TargetError> {
         let (place, parameters) =
             text.split_once(';').map_or((text, None), |(place, rest)| (place, Some(rest)));
         let read = || {
-            let Parameters { weight, protocol, tls, health } = Parameters::parse(parameters)?;
+            let Parameters { weight, protocol, tls, proxy_protocol, health, limits } =
+                Parameters::parse(parameters)?;
             let (scheme, location, base_path) = match place.strip_prefix(UNIX) {
                 Some(path) => {
                     let path = SocketPath::parse(path).ok_or(TargetReason::Socket)?;
@@ -93,8 +98,25 @@ impl Endpoint {
             if tls.is_some() && scheme == Scheme::Http {
                 return Err(TargetReason::TlsInCleartext);
             }
+            if limits.connections.is_some() && protocol == UpstreamProtocol::Http2 {
+                return Err(TargetReason::ConnectionsOverHttp2);
+            }
+            if proxy_protocol.is_some() && protocol == UpstreamProtocol::Http2 {
+                return Err(TargetReason::ProxyProtocolOverHttp2);
+            }
             let authority = authority(scheme, &location)?;
-            Ok(Self { scheme, location, base_path, protocol, weight, tls, health, authority })
+            Ok(Self {
+                scheme,
+                location,
+                base_path,
+                protocol,
+                weight,
+                tls,
+                proxy_protocol,
+                health,
+                limits,
+                authority,
+            })
         };
         read().map_err(|reason| TargetError { value: text.to_owned(), reason })
     }

@@ -36,7 +36,9 @@ pub(super) enum TargetReason {
         super::socket_path::LONGEST
     )]
     Socket,
-    #[error("behind `;` there may only be `weight=`, `protocol=`, `tls=` and `health=`, each once")]
+    #[error(
+        "behind `;` there may only be `weight=`, `protocol=`, `tls=`, `proxy_protocol=`, `health=`, `max_connections=`, `max_requests=` and `max_pending=`, each once"
+    )]
     Parameter,
     #[error("`weight=` must be a number from 1 to 256")]
     Weight,
@@ -46,10 +48,24 @@ pub(super) enum TargetReason {
     Tls,
     #[error("`tls=` is for `https://` alone")]
     TlsInCleartext,
+    #[error("`proxy_protocol=` must be `v1` or `v2`")]
+    ProxyProtocol,
+    #[error(
+        "`proxy_protocol=` says whom a connection is for, and with `protocol=h2` several clients share one; leave one of the two out"
+    )]
+    ProxyProtocolOverHttp2,
     #[error(
         "`health=` must be a path, with a query or without, that begins with `/` and has neither `,` nor `;`"
     )]
     Health,
+    #[error("`max_connections=` and `max_requests=` must be numbers from 1 to {}", super::limits::MOST)]
+    Bound,
+    #[error("`max_pending=` must be a number from 0 to {}", super::limits::MOST)]
+    Pending,
+    #[error(
+        "`max_connections=` is for HTTP/1.1 alone, since requests share connections over HTTP/2; with `protocol=h2` write `max_requests=`"
+    )]
+    ConnectionsOverHttp2,
     #[error("it has more than {MAX_ENDPOINTS} endpoints")]
     Endpoints,
     #[error("it names an endpoint twice")]

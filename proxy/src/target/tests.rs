@@ -1,5 +1,7 @@
 //! What is a target, and what is not.
 
+use std::num::NonZeroU32;
+
 use http::uri::PathAndQuery;
 use proptest::prelude::*;
 
@@ -10,7 +12,7 @@ mod properties {
 
     proptest! {
         #[test]
-        fn what_is_a_target_parses_to_itself(text in "\\PC{0,60}|((https?://[a-z0-9.:@/\\[\\]-]{0,40}|unix:[a-z0-9./ #-]{0,40})(;weight=[0-9]{1,3})?(;protocol=h2)?(;tls=[a-z.]{0,3})?(;health=/[a-z?=#;]{0,5})?,?){1,3}") {
+        fn what_is_a_target_parses_to_itself(text in "\\PC{0,60}|((https?://[a-z0-9.:@/\\[\\]-]{0,40}|unix:[a-z0-9./ #-]{0,40})(;weight=[0-9]{1,3})?(;protocol=h2)?(;tls=[a-z.]{0,3})?(;proxy_protocol=v[0-3])?(;health=/[a-z?=#;]{0,5})?(;max_(connections|requests|pending)=[0-9]{1,7}){0,2},?){1,3}") {
             if let Ok(target) = Target::parse(&text) {
                 prop_assert_eq!(Target::parse(&target.to_string()).unwrap(), target);
             }
@@ -76,6 +78,41 @@ fn an_endpoint_may_name_settings_for_tls() {
     let target = Target::parse("https://10.0.0.5;health=/up;tls=Inside_2;protocol=h2").unwrap();
     assert_eq!(target.to_string(), "https://10.0.0.5;protocol=h2;tls=Inside_2;health=/up");
     assert_eq!(target.endpoints()[0].tls, TlsName::parse("Inside_2"));
+}
+
+#[test]
+fn an_endpoint_may_want_a_proxy_header() {
+    let target =
+        Target::parse("http://10.0.0.5;health=/up;proxy_protocol=v2, unix:/run/app.sock;proxy_protocol=v1");
+    let target = target.unwrap();
+    let spelled = "http://10.0.0.5;proxy_protocol=v2;health=/up, unix:/run/app.sock;proxy_protocol=v1";
+    assert_eq!(target.to_string(), spelled);
+    let versions = target.endpoints().iter().map(|endpoint| endpoint.proxy_protocol);
+    let (v1, v2) = (Some(ProxyProtocolVersion::V1), Some(ProxyProtocolVersion::V2));
+    assert_eq!(versions.collect::<Vec<_>>(), [v2, v1]);
+    assert!(target.wants_proxy_header() && !Target::parse("http://10.0.0.5").unwrap().wants_proxy_header());
+    let both = "http://10.0.0.5;protocol=h2;proxy_protocol=v2";
+    let error = Target::parse(both).unwrap_err().to_string();
+    assert!(error.contains(both) && error.contains("leave one of the two out"), "{error}");
+}
+
+#[test]
+fn an_endpoint_may_bound_what_is_there_at_a_time() {
+    let target =
+        Target::parse("http://10.0.0.5;max_pending=0;max_requests=20;max_connections=0030;health=/up");
+    let target = target.unwrap();
+    let spelled = "http://10.0.0.5;health=/up;max_connections=30;max_requests=20;max_pending=0";
+    assert_eq!(target.to_string(), spelled);
+    let limits = |connections, requests, pending| EndpointLimits {
+        connections: NonZeroU32::new(connections),
+        requests: NonZeroU32::new(requests),
+        pending,
+    };
+    assert_eq!(target.endpoints()[0].limits, limits(30, 20, Some(0)));
+    assert_eq!(limits(1, 0, None).or(limits(7, 8, Some(9))), limits(1, 8, Some(9)));
+    let both = "http://10.0.0.5;protocol=h2;max_connections=5";
+    let error = Target::parse(both).unwrap_err().to_string();
+    assert!(error.contains(both) && error.contains("with `protocol=h2` write `max_requests=`"), "{error}");
 }
 
 #[test]
@@ -157,6 +194,16 @@ fn anything_beside_origins_is_refused() {
         "https://a.example;protocol=h3",
         "https://a.example;protocol=h2;protocol=h2",
         "https://a.example;weight=2;",
+        "https://a.example;max_requests=0",
+        "https://a.example;max_requests=1000001",
+        "https://a.example;max_requests=+5",
+        "https://a.example;max_requests=",
+        "https://a.example;max_connections=0",
+        "https://a.example;max_pending=-1",
+        "https://a.example;max_pending=1;max_pending=1",
+        "https://a.example;proxy_protocol=1",
+        "https://a.example;proxy_protocol=v3",
+        "https://a.example;proxy_protocol=v1;proxy_protocol=v2",
         "https://a.example;health=up",
         "https://a.example;health=",
         "https://a.example;health=/#up",

@@ -6,6 +6,7 @@
 use std::{
     io::{self, IoSlice},
     mem::MaybeUninit,
+    net::SocketAddr,
     task::{Context, Poll, ready},
 };
 
@@ -52,6 +53,12 @@ impl<S: Stream> TlsStream<S> {
     #[must_use]
     pub fn is_http2(&self) -> bool {
         self.is_http2
+    }
+
+    /// See [`Stream::local_address`].
+    #[must_use]
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        self.stream.local_address()
     }
 
     /// The version of TLS, as OpenSSL writes it.

@@ -19,7 +19,7 @@ use super::{
     Chunk, Listener, Outgoing, SEND_LIMIT, Stream, Transport,
     epoll_socket::EpollSocket,
     queue::SendQueue,
-    socket::{is_silent, reset_on_close, unacknowledged},
+    socket::{is_silent, local_address, reset_on_close, unacknowledged},
     unix,
 };
 
@@ -151,6 +151,10 @@ impl Stream for EpollStream {
             if is_silent(&self.socket) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
         });
         looked.is_err()
+    }
+
+    fn local_address(&self) -> Option<SocketAddr> {
+        local_address(&self.socket)
     }
 
     fn reset_on_drop(&self) {

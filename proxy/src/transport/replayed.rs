@@ -3,6 +3,7 @@
 use std::{
     io::{self, IoSlice},
     mem::MaybeUninit,
+    net::SocketAddr,
     task::{Context, Poll},
 };
 
@@ -76,6 +77,10 @@ impl<S: Stream> Stream for Replayed<S> {
 
     fn is_silent(&self) -> bool {
         self.received.is_none() && Stream::is_silent(&self.stream)
+    }
+
+    fn local_address(&self) -> Option<SocketAddr> {
+        self.stream.local_address()
     }
 
     fn reset_on_drop(&self) {

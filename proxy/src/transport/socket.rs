@@ -116,6 +116,11 @@ pub(super) fn is_silent(socket: &impl AsFd) -> bool {
     received.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
+/// Our address, of a socket of TCP.
+pub(super) fn local_address(socket: &impl AsFd) -> Option<SocketAddr> {
+    SockRef::from(socket).local_addr().ok()?.as_socket()
+}
+
 /// Has the close of `socket` throw away what is unsent and reset the connection (socket(7), `SO_LINGER`).
 pub(super) fn reset_on_close(socket: &impl AsFd) {
     // A socket that is no connection any more has nothing unsent.

@@ -34,7 +34,7 @@ use super::{
     Chunk, Listener, Outgoing, SEND_LIMIT, Stream, Transport,
     epoll::ended,
     queue::SendQueue,
-    socket::{is_silent, receive_now, reset_on_close, send_now, unacknowledged, watch},
+    socket::{is_silent, local_address, receive_now, reset_on_close, send_now, unacknowledged, watch},
     unix,
 };
 
@@ -218,6 +218,10 @@ impl Stream for UringStream {
 
     fn is_silent(&self) -> bool {
         is_silent(&*self.socket)
+    }
+
+    fn local_address(&self) -> Option<SocketAddr> {
+        local_address(&*self.socket)
     }
 
     fn reset_on_drop(&self) {

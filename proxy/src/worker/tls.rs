@@ -105,7 +105,8 @@ fn answer_requests<'a, T: Transport>(
     let TlsConnection { stream, name, client: peer, place } = connection;
     let version = if stream.is_http2() { Version::Http2 } else { Version::Http1 };
     let tls = stream.version();
-    let downstream = Rc::new(Downstream { peer, through: None, server_name: Some(name), tls: Some(tls) });
+    let (local, server_name) = (stream.local_address(), Some(name));
+    let downstream = Rc::new(Downstream { peer, local, through: None, server_name, tls: Some(tls) });
     let (forwarder, from) = (worker.forwarder.clone(), Rc::clone(&downstream));
     let answer = move |head, body| {
         let (forwarder, downstream) = (forwarder.clone(), Rc::clone(&downstream));

@@ -14,6 +14,8 @@ mod acme;
 mod api;
 mod caddy;
 mod challenges;
+mod circuit_breaking;
+mod compression;
 mod console;
 
 mod domain_changes;
@@ -37,6 +39,7 @@ mod outages;
 mod own_certificates;
 mod privileges;
 mod protocols;
+mod proxy_headers;
 mod random_names;
 mod session_tickets;
 mod single_order;

@@ -53,11 +53,12 @@ impl FaultyOrigin {
 
     /// As a target names it.
     pub(super) fn endpoint(&self) -> String {
-        let protocol = match self.protocol {
-            Protocol::Http1 => "http/1.1",
-            Protocol::Http2 => "h2",
+        let parameters = match self.protocol {
+            // Two endpoints have room for all requests, as long as no request that has ended is counted for ever.
+            Protocol::Http1 => "max_requests=4;max_connections=6",
+            Protocol::Http2 => "protocol=h2;max_requests=4",
         };
-        format!("http://{};protocol={protocol};health=/up", self.address)
+        format!("http://{};health=/up;{parameters}", self.address)
     }
 
     /// Fails from now on.

@@ -274,6 +274,31 @@ fn a_client_that_leaves_ends_its_own_call_alone() {
 }
 
 #[test]
+fn requests_over_http_2_are_bounded_as_others_are() {
+    let setting = Setting { parameters: ";protocol=h2;max_requests=1", ..Setting::default() };
+    on_both(&setting, async |edge| {
+        let (mut first, mut second) = (edge.client().await, edge.client().await);
+        say(&mut first, GET).await;
+        let (sender, messages) = mpsc::channel(1);
+        let once = Rc::new(Cell::new(Some(Messages(messages))));
+        let _serving = serve(&edge, move |_| {
+            let messages = once.take();
+            async { Response::new(messages.map_or_else(|| whole("ok"), BodyExt::boxed_unsync)) }
+        })
+        .await;
+        assert!(head_of(&mut first).await.starts_with("HTTP/1.1 200 "));
+        say(&mut second, GET).await;
+        edge.waiting(1).await;
+        drop(sender);
+        exactly(&mut first, "0\r\n\r\n").await;
+        assert!(head_of(&mut second).await.starts_with("HTTP/1.1 200 "));
+        exactly(&mut second, "ok").await;
+        edge.counted(RequestOutcome::Forward, 2).await;
+        assert_eq!(edge.metrics.connections.count(ConnectionOrigin::Open), 1);
+    });
+}
+
+#[test]
 fn a_connection_that_has_ended_is_replaced_whatever_the_request() {
     on_both(&over_http2(), async |edge| {
         let mut client = edge.client().await;

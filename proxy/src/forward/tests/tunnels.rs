@@ -12,7 +12,7 @@ const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: shop.example\r\nConnection: U
 const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Accept: a\r\n\r\n";
 
 /// A client and an upstream that have switched.
-async fn switched(edge: &Edge) -> (TcpStream, TcpStream) {
+pub(super) async fn switched(edge: &Edge) -> (TcpStream, TcpStream) {
     let mut client = edge.client().await;
     say(&mut client, UPGRADE).await;
     let mut upstream = edge.accept().await;

@@ -1,6 +1,6 @@
 //! One attempt at a request: over a connection that is open, or over a new one.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, rc::Rc, time::Duration};
 
 use http::Response;
 use hyper::body::Incoming;
@@ -71,7 +71,8 @@ impl<T: Transport> Upstreams<T> {
         attempts: &mut Attempts,
     ) -> Result<Answered, UpstreamFailure> {
         request.address(&destination.endpoint);
-        if let Some(mut connection) = destination.take(now()) {
+        let client = request.client_of_connection(&destination.endpoint);
+        if let Some(mut connection) = destination.take(client.map(Rc::as_ref), now()) {
             match connection.exchange(request, *self.settings.limits.response_timeout).await {
                 Ok(head) => {
                     self.metrics.connections.bump(ConnectionOrigin::Reuse);
@@ -97,7 +98,11 @@ impl<T: Transport> Upstreams<T> {
         attempts: &mut Attempts,
     ) -> Result<Answered, UpstreamFailure> {
         let origin = attempts.origin;
-        let mut connection = self.connected(attempts, self.connector.http1(destination)).await?;
+        let slot = self.connection_slot(destination).await?;
+        let client = request.client_of_connection(&destination.endpoint).cloned();
+        let connecting = self.connector.http1(destination, client);
+        let mut connection = self.connected(attempts, connecting).await?;
+        connection.hold(slot);
         self.metrics.connections.bump(origin);
         let head = connection.exchange(request, *self.settings.limits.response_timeout).await?;
         Ok(Answered::Http1(head, connection))

@@ -12,6 +12,8 @@ pub(super) struct Load {
     /// Its share of the requests, in proportion to the others'.
     pub(super) weight: f64,
     pub(super) standing: Standing,
+    /// Whether one more may go there now.
+    pub(super) has_room: bool,
     /// Its place among the others for one client.
     pub(super) rank: u64,
 }
@@ -26,13 +28,27 @@ pub(super) enum Standing {
     Tried,
 }
 
-/// The place in `loads` of the one to take; none if all were tried. `draws` are random.
-pub(super) fn choose(loads: &[Load], balance: Balance, draws: [f64; 2]) -> Option<usize> {
+/// Where a request goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// To the one at this place.
+    Take(usize),
+    /// To whichever of these has room first.
+    Wait(Vec<usize>),
+}
+
+/// Which of `loads` to take, or to wait for; none if all were tried. Those that answer and are full are waited for while others are ejected:
+/// they have work, and the others most likely none. `draws` are random.
+pub(super) fn choose(loads: &[Load], balance: Balance, draws: [f64; 2]) -> Option<Choice> {
     let standing = [Standing::Answers, Standing::Ejected]
         .into_iter()
         .find(|standing| loads.iter().any(|load| load.standing == *standing))?;
-    let among = || loads.iter().enumerate().filter(move |(_, load)| load.standing == standing);
-    match balance {
+    let best = || loads.iter().enumerate().filter(move |(_, load)| load.standing == standing);
+    let among = || best().filter(|(_, load)| load.has_room);
+    if among().next().is_none() {
+        return Some(Choice::Wait(best().map(|(index, _)| index).collect()));
+    }
+    let taken = match balance {
         Balance::LeastRequests => {
             // Two at random, and the less busy one: as good as the best of all, without a herd that follows it (Mitzenmacher, "The power
             // of two choices in randomized load balancing", 2001).
@@ -45,7 +61,8 @@ pub(super) fn choose(loads: &[Load], balance: Balance, draws: [f64; 2]) -> Optio
             let best = among().max_by(|(_, one), (_, other)| one.score().total_cmp(&other.score()));
             best.map(|(index, _)| index)
         }
-    }
+    };
+    taken.map(Choice::Take)
 }
 
 /// One of them, each by its weight.
@@ -106,7 +123,14 @@ mod tests {
     use super::*;
 
     fn load(in_flight: usize, weight: f64, standing: Standing) -> Load {
-        Load { in_flight, weight, standing, rank: 0 }
+        Load { in_flight, weight, standing, has_room: true, rank: 0 }
+    }
+
+    fn taken(loads: &[Load], balance: Balance, draws: [f64; 2]) -> usize {
+        match choose(loads, balance, draws) {
+            Some(Choice::Take(index)) => index,
+            other => panic!("{other:?}"),
+        }
     }
 
     /// How often each of `loads` is chosen.
@@ -116,7 +140,7 @@ mod tests {
         for n in 0..times {
             let n = f64::from(n);
             let draws = [(n / side).floor() / side, (n % side) / side];
-            counts[choose(loads, Balance::LeastRequests, draws).unwrap()] += 1;
+            counts[taken(loads, Balance::LeastRequests, draws)] += 1;
         }
         counts
     }
@@ -139,10 +163,27 @@ mod tests {
         for balance in [Balance::LeastRequests, Balance::ClientAddress] {
             for draw in [0.0, 0.5, 0.999_999] {
                 let chosen = |loads: &[Load]| choose(loads, balance, [draw; 2]);
-                assert_eq!(chosen(&[ejected, answers, tried]), Some(1));
-                assert_eq!(chosen(&[tried, ejected]), Some(1));
+                assert_eq!(chosen(&[ejected, answers, tried]), Some(Choice::Take(1)));
+                assert_eq!(chosen(&[tried, ejected]), Some(Choice::Take(1)));
                 assert_eq!(chosen(&[tried, tried]), None);
                 assert_eq!(chosen(&[]), None);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_full_is_waited_for_only_where_nothing_of_its_standing_has_room() {
+        let full = |standing| Load { has_room: false, ..load(0, 1.0, standing) };
+        let (answers, ejected, tried) =
+            (load(9, 1.0, Standing::Answers), load(0, 1.0, Standing::Ejected), full(Standing::Tried));
+        let (busy, busy_ejected) = (full(Standing::Answers), full(Standing::Ejected));
+        for balance in [Balance::LeastRequests, Balance::ClientAddress] {
+            for draw in [0.0, 0.5, 0.999_999] {
+                let chosen = |loads: &[Load]| choose(loads, balance, [draw; 2]).unwrap();
+                assert_eq!(chosen(&[busy, answers, busy]), Choice::Take(1));
+                assert_eq!(chosen(&[busy, ejected, tried, busy]), Choice::Wait(vec![0, 3]));
+                assert_eq!(chosen(&[tried, busy_ejected, ejected]), Choice::Take(2));
+                assert_eq!(chosen(&[busy_ejected, tried]), Choice::Wait(vec![0]));
             }
         }
     }
@@ -157,7 +198,7 @@ mod tests {
                     Load { rank: rank(&client, &n), ..load(0, weights[n], standing) }
                 })
                 .collect();
-            choose(&loads, Balance::ClientAddress, [0.5; 2]).unwrap()
+            taken(&loads, Balance::ClientAddress, [0.5; 2])
         };
         let mut counts = [0_i32; 3];
         for client in 0..20_000 {

@@ -16,12 +16,14 @@ use super::{
     deadline::within,
     failure::UpstreamFailure,
     request_writer::{RequestWriter, WriteFailure},
+    slots::Slot,
 };
 use crate::{
     clock::now,
     http1::{BodyReader, ResponseHead, ResponsePart, ResponseReader},
     http1_stream::Http1Stream,
     lazy_timer::LazyTimer,
+    proxy_protocol::ProxiedClient,
     target::EndpointAddress,
     transport::ByteStream,
 };
@@ -37,6 +39,10 @@ pub(super) struct Connection {
     /// While the rest of a request is sent by a task of its own, that task has the stream's wakers, and passes each wake on to `reader`.
     writer: Option<Waker>,
     reader: Option<Waker>,
+    /// Whom it is for, if its endpoint was told so.
+    client: Option<Rc<ProxiedClient>>,
+    /// The right to be open, where that is bounded. Behind the stream, which is closed first.
+    slot: Option<Slot>,
 }
 
 /// How far the last request has come.
@@ -53,7 +59,23 @@ impl Connection {
     pub(super) fn new(stream: impl ByteStream, peer: EndpointAddress) -> Self {
         let (stream, opened_at) = (Http1Stream::new(stream), now());
         let (sending, timer) = (Sending::Sent, LazyTimer::default());
-        Self { stream, peer, opened_at, sending, timer, writer: None, reader: None }
+        let (client, slot) = (None, None);
+        Self { stream, peer, opened_at, sending, timer, writer: None, reader: None, client, slot }
+    }
+
+    /// Says whom it is for.
+    pub(super) fn dedicate(&mut self, client: Option<Rc<ProxiedClient>>) {
+        self.client = client;
+    }
+
+    /// Whether it is for this client, or for anybody if there is none.
+    pub(super) fn is_for(&self, client: Option<&ProxiedClient>) -> bool {
+        self.client.as_deref() == client
+    }
+
+    /// Is open by the right of `slot`.
+    pub(super) fn hold(&mut self, slot: Option<Slot>) {
+        self.slot = slot;
     }
 
     /// Whether a request can go out: the last one did, and the upstream has neither closed the connection nor said anything unasked.
@@ -66,9 +88,9 @@ impl Connection {
         self.sending
     }
 
-    /// Its stream with what was received behind the last response's header section; none if the request was not sent whole.
-    pub(super) fn into_stream(self) -> Option<Http1Stream> {
-        self.is_sent().then_some(self.stream)
+    /// Its stream with what was received behind the last response's header section, and its slot; none if the request was not sent whole.
+    pub(super) fn into_stream(self) -> Option<(Http1Stream, Option<Slot>)> {
+        self.is_sent().then_some((self.stream, self.slot))
     }
 
     /// Whether all of the last request was sent.

@@ -7,9 +7,10 @@ use super::{
     settings::UpstreamSettings, tls_configs::TlsConfigs,
 };
 use crate::{
+    proxy_protocol::{self, ProxiedClient},
     target::{Endpoint, EndpointAddress, Scheme},
     tls::{self, TlsStream},
-    transport::Transport,
+    transport::{Chunk, Stream as _, Transport},
 };
 
 /// One worker's.
@@ -25,13 +26,22 @@ impl<T: Transport> Connector<T> {
         Self { transport, settings, tls }
     }
 
-    /// Connects for HTTP/1.1.
-    pub(super) async fn http1(&self, destination: &Destination) -> Result<Box<Connection>, UpstreamFailure> {
-        let (peer, stream) = (destination.address.clone(), self.connect(destination).await?);
-        let connection = match destination.endpoint.scheme {
+    /// Connects for HTTP/1.1, for `client` where the endpoint is told whom connections are for.
+    pub(super) async fn http1(
+        &self,
+        destination: &Destination,
+        client: Option<Rc<ProxiedClient>>,
+    ) -> Result<Box<Connection>, UpstreamFailure> {
+        let (peer, mut stream) = (destination.address.clone(), self.connect(destination).await?);
+        if let Some(version) = destination.endpoint.proxy_protocol {
+            // It goes out with what follows, and before TLS.
+            stream.send(Chunk::copy_of(&proxy_protocol::header(version, client.as_deref())));
+        }
+        let mut connection = match destination.endpoint.scheme {
             Scheme::Http => Connection::new(stream, peer),
             Scheme::Https => Connection::new(self.secure(stream, &destination.endpoint).await?, peer),
         };
+        connection.dedicate(client);
         // Boxed: each request moves it from its destination into its response's body, and back.
         Ok(Box::new(connection))
     }

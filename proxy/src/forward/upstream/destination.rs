@@ -10,11 +10,16 @@ use std::{
 
 use super::{
     checks::Checked,
+    circuit_breaker::CircuitBreaker,
     connection::Connection,
     health::Health,
     http2::{Http2Connections, Http2Stream},
+    slots::{Slot, SlotWaiter, Slots},
 };
-use crate::target::{Endpoint, EndpointAddress};
+use crate::{
+    proxy_protocol::ProxiedClient,
+    target::{Endpoint, EndpointAddress},
+};
 
 /// Where connections go, for one worker.
 pub(super) struct Destination {
@@ -28,6 +33,8 @@ pub(super) struct Destination {
     health: RefCell<Health>,
     /// What checks have shown, if its endpoint asks for them.
     pub(super) checked: Option<Arc<Checked>>,
+    /// What bounds what is there, if anything does.
+    breaker: Option<Arc<CircuitBreaker>>,
     limits: Rc<UnusedLimits>,
 }
 
@@ -57,7 +64,10 @@ pub(super) enum Remains {
 }
 
 /// A request that is there; it ends when this is dropped.
-pub(super) struct InFlight(Rc<Destination>);
+pub(super) struct InFlight {
+    destination: Rc<Destination>,
+    _slot: Option<Slot>,
+}
 
 impl UnusedLimits {
     pub(super) fn new(per_destination: usize, idle: Duration, life: Duration) -> Rc<Self> {
@@ -78,17 +88,19 @@ impl Destination {
         endpoint: Endpoint,
         address: EndpointAddress,
         checked: Option<Arc<Checked>>,
+        breaker: Option<Arc<CircuitBreaker>>,
         limits: Rc<UnusedLimits>,
     ) -> Self {
         let (unused, http2) = (RefCell::default(), Http2Connections::default());
         let (in_flight, health) = (Cell::new(0), RefCell::default());
-        Self { endpoint, address, unused, http2, in_flight, health, checked, limits }
+        Self { endpoint, address, unused, http2, in_flight, health, checked, breaker, limits }
     }
 
-    /// The connection that was used last: the least likely to have been closed meanwhile.
-    pub(super) fn take(&self, now: Instant) -> Option<Box<Connection>> {
+    /// The connection for `client` that was used last: the least likely to have been closed meanwhile.
+    pub(super) fn take(&self, client: Option<&ProxiedClient>, now: Instant) -> Option<Box<Connection>> {
         let mut unused = self.unused.borrow_mut();
-        while let Some(mut last) = unused.pop_back() {
+        while let Some(place) = unused.iter().rposition(|unused| unused.connection.is_for(client)) {
+            let mut last = unused.remove(place)?;
             self.limits.remove(1);
             if last.is_usable(now, &self.limits) {
                 return Some(last.connection);
@@ -102,9 +114,10 @@ impl Destination {
         self.http2.stream(now, self.limits.life)
     }
 
-    /// Keeps `connection` for another request.
+    /// Keeps `connection` for another request, unless another worker waits to open one.
     pub(super) fn put(&self, connection: Box<Connection>, now: Instant) {
-        if self.limits.total.get() >= TOTAL || self.limits.per_destination == 0 {
+        let has_room = self.limits.total.get() < TOTAL && self.limits.per_destination > 0;
+        if !has_room || self.connections().is_some_and(|slots| slots.is_waited_for()) {
             return;
         }
         let mut unused = self.unused.borrow_mut();
@@ -131,10 +144,47 @@ impl Destination {
         }
     }
 
-    /// Counts one request more.
-    pub(super) fn begin(self: &Rc<Self>) -> InFlight {
+    /// Closes unused connections, the longest unused first, as long as somebody waits to open one.
+    pub(super) fn make_room(&self) {
+        let Some(slots) = self.connections() else { return };
+        let mut unused = self.unused.borrow_mut();
+        while slots.is_waited_for() && unused.pop_front().is_some() {
+            self.limits.remove(1);
+        }
+    }
+
+    /// What bounds its connections.
+    pub(super) fn connections(&self) -> Option<&Arc<Slots>> {
+        self.breaker.as_ref().and_then(|breaker| breaker.connections.as_ref())
+    }
+
+    /// Whether a request may be there that is not yet.
+    pub(super) fn has_room(&self) -> bool {
+        self.breaker.as_ref().is_none_or(|breaker| !breaker.requests.is_full())
+    }
+
+    /// Counts one request more, if there is room for it.
+    pub(super) fn begin(self: &Rc<Self>) -> Option<InFlight> {
+        let slot = match &self.breaker {
+            Some(breaker) => Some(breaker.requests.take()?),
+            None => None,
+        };
+        Some(self.count(slot))
+    }
+
+    /// Waits for room, for a client of whom so many requests wait already; none if as many wait as may.
+    pub(super) fn wait(&self, waits_already: usize) -> Option<SlotWaiter> {
+        self.breaker.as_ref()?.requests.wait(waits_already)
+    }
+
+    /// Counts one request more, which has waited for `slot`.
+    pub(super) fn begin_in(self: &Rc<Self>, slot: Slot) -> InFlight {
+        self.count(Some(slot))
+    }
+
+    fn count(self: &Rc<Self>, slot: Option<Slot>) -> InFlight {
         self.in_flight.set(self.in_flight.get() + 1);
-        InFlight(Rc::clone(self))
+        InFlight { destination: Rc::clone(self), _slot: slot }
     }
 
     pub(super) fn in_flight(&self) -> usize {
@@ -167,13 +217,14 @@ impl UnusedConnection {
 
 impl InFlight {
     pub(super) fn destination(&self) -> &Rc<Destination> {
-        &self.0
+        &self.destination
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.set(self.0.in_flight.get().saturating_sub(1));
+        let in_flight = &self.destination.in_flight;
+        in_flight.set(in_flight.get().saturating_sub(1));
     }
 }
 

@@ -193,8 +193,9 @@ impl Destinations {
             return Rc::clone(destination);
         }
         let checked = endpoint.health.as_ref().map(|_| self.settings.checks.of(&key));
+        let breaker = self.settings.breakers.of(endpoint, &address);
         let unused = Rc::clone(&self.unused);
-        let destination = Rc::new(Destination::new(endpoint.clone(), address, checked, unused));
+        let destination = Rc::new(Destination::new(endpoint.clone(), address, checked, breaker, unused));
         // Without room it is this route's alone, until the next sweep makes some.
         if known.len() < DESTINATIONS {
             known.insert(key, Rc::clone(&destination));
@@ -224,12 +225,16 @@ impl Destinations {
         each.into_values().collect()
     }
 
-    /// Sweeps for ever.
+    /// Sweeps for ever, and makes room where other workers wait for it.
     pub(super) async fn keep_swept(self: Rc<Self>) {
         let mut ticks = tokio::time::interval(SWEEP);
+        let mut wanted = self.settings.breakers.unused_wanted();
         loop {
-            ticks.tick().await;
-            self.sweep(now());
+            tokio::select! {
+                _ = ticks.tick() => self.sweep(now()),
+                // The settings, which tell it, are ours, too.
+                Ok(()) = wanted.changed() => self.known.borrow().values().for_each(|one| one.make_room()),
+            }
         }
     }
 }

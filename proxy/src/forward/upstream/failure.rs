@@ -112,6 +112,11 @@ impl Retry {
 }
 
 impl UpstreamFailure {
+    /// Whether it says that an endpoint does not do its work: one that has as many requests as it may does.
+    pub(super) fn speaks_against_endpoint(&self) -> bool {
+        self.fault() == UpstreamFault::Upstream && !matches!(self, Self::Full(_))
+    }
+
     /// Whether more time would have helped.
     pub(super) fn is_late(&self) -> bool {
         matches!(self, Self::ConnectTimeout)
@@ -128,7 +133,7 @@ impl UpstreamFailure {
             | Self::Edge { .. }
             | Self::NoRoots => UpstreamFault::Operator,
             Self::ClientSlow | Self::ClientGone => UpstreamFault::Client,
-            Self::Full(NoPermit::Target)
+            Self::Full(NoPermit::Target | NoPermit::Endpoint | NoPermit::EndpointInTime)
             | Self::Unresolved { .. }
             | Self::Unreachable(_)
             | Self::ConnectTimeout
@@ -149,10 +154,11 @@ impl UpstreamFailure {
             | Self::ConnectTimeout
             | Self::Untrusted(_)
             | Self::NoHttp2
-            | Self::Unsent(_) => Retry::Anywhere,
+            | Self::Unsent(_)
+            | Self::Full(NoPermit::EndpointInTime) => Retry::Anywhere,
             Self::Closed(_) | Self::Http2(_) => Retry::IfRepeatable,
             Self::NoTarget
-            | Self::Full(_)
+            | Self::Full(NoPermit::Total | NoPermit::Target | NoPermit::Client | NoPermit::Endpoint)
             | Self::Unresolved { .. }
             | Self::Forbidden { .. }
             | Self::ForbiddenSocket { .. }
@@ -203,6 +209,8 @@ impl UpstreamFailure {
             Self::Full(NoPermit::Total) => RequestOutcome::Full,
             Self::Full(NoPermit::Target) => RequestOutcome::TargetFull,
             Self::Full(NoPermit::Client) => RequestOutcome::ClientFull,
+            Self::Full(NoPermit::Endpoint) => RequestOutcome::EndpointFull,
+            Self::Full(NoPermit::EndpointInTime) => RequestOutcome::PendingTimeout,
             Self::Unresolved { .. } => RequestOutcome::Unresolved,
             Self::Forbidden { .. } | Self::ForbiddenSocket { .. } | Self::ForbiddenTls { .. } => {
                 RequestOutcome::Forbidden

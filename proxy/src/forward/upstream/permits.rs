@@ -1,4 +1,5 @@
 //! How many requests may be at targets at once, in total, per target and per client; and how many may wait for an announced body.
+//! Not here: what each endpoint of a target may have (`circuit_breaker`).
 //!
 //! A target or a client may have at most as many permits as are still free: if one takes all it can get, as many are left for the others;
 //! if two do, a third. (Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet switches", IEEE/ACM Transactions
@@ -47,6 +48,14 @@ pub(crate) enum NoPermit {
     Target,
     #[error("too many concurrent requests from this client (`upstream.connections_per_source`)")]
     Client,
+    #[error(
+        "each endpoint of the target has as many requests as it may, and as many wait (`max_requests`, `max_connections`, `max_pending`)"
+    )]
+    Endpoint,
+    #[error(
+        "no endpoint of the target had room within `upstream.pending_timeout` (`max_requests`, `max_connections`)"
+    )]
+    EndpointInTime,
 }
 
 /// One request's permit; dropping it releases it.

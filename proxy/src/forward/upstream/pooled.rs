@@ -16,6 +16,7 @@ use super::{
     destination::InFlight,
     permits::UpstreamPermit,
     request_writer::RequestWriter,
+    slots::Slot,
 };
 use crate::{
     http1::{BodyEnd, BodyReader},
@@ -37,6 +38,7 @@ pub(in crate::forward) struct PooledConnection {
 pub(in crate::forward) struct UpstreamTunnel {
     pub(in crate::forward) stream: Http1Stream,
     pub(in crate::forward) peer: EndpointAddress,
+    _slot: Option<Slot>,
     _in_flight: InFlight,
     _permit: UpstreamPermit,
 }
@@ -97,8 +99,9 @@ impl PooledConnection {
     /// The connection without HTTP; none if the request was not sent whole.
     pub(in crate::forward) fn into_tunnel(self) -> Option<UpstreamTunnel> {
         let Carrier::Reader(connection) = self.carrier else { return None };
-        let stream = connection.into_stream()?;
-        Some(UpstreamTunnel { stream, peer: self.peer, _in_flight: self.in_flight, _permit: self.permit })
+        let (stream, slot) = connection.into_stream()?;
+        let (in_flight, permit) = (self.in_flight, self.permit);
+        Some(UpstreamTunnel { stream, peer: self.peer, _slot: slot, _in_flight: in_flight, _permit: permit })
     }
 
     /// The response has been read to its `end`: the connection can carry another, unless it still carries the request.

@@ -77,7 +77,8 @@ impl<T: Transport> Prober<T> {
         let (mut request, endpoint) = (RequestWriter::check(path), &destination.endpoint);
         match endpoint.protocol {
             UpstreamProtocol::Http1 => {
-                let mut connection = self.connector.http1(destination).await?;
+                // For nobody but us.
+                let mut connection = self.connector.http1(destination, None).await?;
                 request.address(endpoint);
                 Ok(connection.exchange(&mut request, limit).await?.status)
             }

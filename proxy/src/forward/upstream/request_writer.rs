@@ -22,6 +22,7 @@ use crate::{
     },
     http1::{self, MessageWriter, OutgoingFraming, RequestParts, WrongLength},
     http1_stream::Http1Stream,
+    proxy_protocol::ProxiedClient,
     target::{Endpoint, Scheme},
 };
 
@@ -30,6 +31,8 @@ pub(in crate::forward) struct RequestWriter {
     head: Box<RequestParts>,
     /// Whether its path is the endpoint's own: checks have no base path.
     is_check: bool,
+    /// Whom it is for, where an endpoint is told by a PROXY header.
+    pub(in crate::forward) client: Option<Rc<ProxiedClient>>,
     /// In place of the destination's authority.
     host: Option<HeaderValue>,
     framing: Framing,
@@ -59,7 +62,7 @@ impl RequestWriter {
         let message = MessageWriter::new(BytesMut::new(), outgoing(framing));
         let awaits_continue = upload.awaits_continue();
         let upload = Rc::new(RefCell::new(upload));
-        Self { message, head, is_check: false, host, framing, awaits_continue, upload }
+        Self { message, head, is_check: false, client: None, host, framing, awaits_continue, upload }
     }
 
     /// A request that asks for `path` to see whether the endpoint is well.
@@ -118,6 +121,11 @@ impl RequestWriter {
     /// Lets the client send its body.
     pub(super) fn proceed(&mut self) {
         self.awaits_continue = false;
+    }
+
+    /// Whom a connection to `endpoint` has to be for, so that it can carry the request; none where it may carry anybody's.
+    pub(super) fn client_of_connection(&self, endpoint: &Endpoint) -> Option<&Rc<ProxiedClient>> {
+        self.client.as_ref().filter(|_| endpoint.proxy_protocol.is_some())
     }
 
     pub(super) fn method(&self) -> &Method {

@@ -9,6 +9,7 @@ use std::{
 use super::{
     address_policy::AddressPolicy,
     checks::Checks,
+    circuit_breaker::CircuitBreakers,
     permits::{PermitLimits, UpstreamPermits},
     tls_settings::{TlsSettings, UpstreamError},
 };
@@ -23,6 +24,7 @@ pub struct UpstreamSettings {
     pub(super) address_policy: Arc<AddressPolicy>,
     pub(super) places: UpstreamPermits,
     pub(super) checks: Checks,
+    pub(super) breakers: CircuitBreakers,
     /// The name by which repeated requests are recognised.
     pub(in crate::forward) cdn_loop: CdnLoop,
     pub(super) tls: TlsSettings,
@@ -49,6 +51,7 @@ impl UpstreamSettings {
             address_policy,
             places,
             checks,
+            breakers: CircuitBreakers::new(limits),
             tls: TlsSettings::read(limits)?,
             limits: limits.clone(),
         })

@@ -159,6 +159,10 @@ impl Stream for MemoryStream {
         true
     }
 
+    fn local_address(&self) -> Option<SocketAddr> {
+        None
+    }
+
     /// A pipe keeps nothing behind its drop.
     fn reset_on_drop(&self) {}
 
