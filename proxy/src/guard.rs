@@ -292,7 +292,7 @@ impl Guard {
         let links = interfaces
             .iter()
             .map(|interface| (interface.clone(), state.pins.link(interface.index, config.attach)));
-        let enforced = Enforced {
+        let thread = Enforced {
             attachment: Attachment::new(state.program.id, &state.pins, links),
             attach: config.attach,
             policy: Arc::clone(&state.policy),
@@ -302,7 +302,7 @@ impl Guard {
             rejections,
             other: around.other,
         };
-        let enforcer = Arc::new(Enforcer::start(table.cell(), enforced)?);
+        let enforcer = Arc::new(Enforcer::start(table.cell(), thread)?);
         let (sender, held) = watch::channel(None);
         let following = Following::default();
         let follower = NamesFollower {
