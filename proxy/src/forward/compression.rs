@@ -61,6 +61,10 @@ impl Drop for CompressedStream {
 impl Preference {
     /// Of a request with these `fields`, of what the settings compress with.
     pub(super) fn of(fields: &Fields, settings: &CompressionConfig) -> Self {
+        // Most instances compress nothing, and look at no field for it.
+        if settings.encodings.is_empty() {
+            return Self(None);
+        }
         let mut best = None;
         let identity = weight(fields, "identity").unwrap_or(0);
         for coding in &settings.encodings {

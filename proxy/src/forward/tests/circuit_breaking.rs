@@ -29,6 +29,10 @@ async fn is_next(upstream: &mut TcpStream, client: &mut TcpStream) {
     answer_ok(upstream, client).await;
 }
 
+async fn in_time(case: impl Future<Output = ()>) {
+    tokio::time::timeout(Duration::from_secs(20), case).await.expect("the case did not end in time");
+}
+
 fn ended(edge: &Edge) -> [u64; 4] {
     use PendingEnd::{Admitted, ClientGone, QueueFull, Timeout};
     [Admitted, QueueFull, Timeout, ClientGone].map(|end| edge.metrics.pending.count(end))
@@ -201,8 +205,8 @@ fn a_request_goes_where_there_is_room_and_waits_for_whichever_has_some_first() {
         }
         assert_eq!((ended(&edge), edge.metrics.ejections.get()), ([8, 0, 0, 0], 0));
     }
-    Epoll::run(case).unwrap();
-    Uring::run(case).unwrap();
+    Epoll::run(|transport| in_time(case(transport))).unwrap();
+    Uring::run(|transport| in_time(case(transport))).unwrap();
 }
 
 #[test]
@@ -233,6 +237,6 @@ fn unused_connections_of_another_worker_make_room() {
         one.counted(RequestOutcome::Forward, 3).await;
         other.counted(RequestOutcome::Forward, 1).await;
     }
-    Epoll::run(case).unwrap();
-    Uring::run(case).unwrap();
+    Epoll::run(|transport| in_time(case(transport))).unwrap();
+    Uring::run(|transport| in_time(case(transport))).unwrap();
 }
