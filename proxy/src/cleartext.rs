@@ -181,7 +181,7 @@ mod tests {
             Phase::Draining,
             Phase::Replaced,
         ] {
-            let status = health(phase).status();
+            let status = health(phase).status;
             assert_eq!(status == StatusCode::OK, phase.is_healthy(), "{phase:?}: {status}");
         }
         assert!(
