@@ -65,12 +65,12 @@ impl Pins {
 
     /// Every pinned link.
     pub(super) fn links(&self) -> Result<Vec<PathBuf>, GuardError> {
-        self.entries("link-")
+        self.entries(is_link)
     }
 
     /// Folders of maps of any version.
     pub(super) fn map_folders(&self) -> Result<Vec<PathBuf>, GuardError> {
-        self.entries("maps-v")
+        self.entries(is_maps)
     }
 
     /// Puts the new maps in place of the old, and removes those of every other version.
@@ -101,18 +101,32 @@ impl Pins {
         Ok(links.into_iter().chain(folders).collect())
     }
 
-    fn entries(&self, prefix: &str) -> Result<Vec<PathBuf>, GuardError> {
+    fn entries(&self, is_ours: fn(&str) -> bool) -> Result<Vec<PathBuf>, GuardError> {
         let failed = |source| GuardError::PinPath { path: self.0.clone(), source };
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.0).map_err(failed)? {
             let entry = entry.map_err(failed)?;
-            if entry.file_name().to_string_lossy().starts_with(prefix) {
+            if is_ours(&entry.file_name().to_string_lossy()) {
                 found.push(entry.path());
             }
         }
         found.sort();
         Ok(found)
     }
+}
+
+/// Whether a pin has the name of one of our links: others may pin things in the same bpffs.
+fn is_link(name: &str) -> bool {
+    name.strip_prefix("link-").is_some_and(|index| is_number(index.strip_suffix("-generic").unwrap_or(index)))
+}
+
+/// Whether a folder has the name of one of our maps.
+fn is_maps(name: &str) -> bool {
+    name.strip_prefix("maps-v").is_some_and(|abi| is_number(abi.strip_suffix("-next").unwrap_or(abi)))
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// In a folder of maps, the program that uses them.
@@ -172,6 +186,22 @@ const SOURCE: &str = "gatehouse";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pins_of_others_in_the_same_folder_are_not_ours() {
+        for (name, link, maps) in [
+            ("link-2", true, false),
+            ("link-12-generic", true, false),
+            ("link-eth0", false, false),
+            ("link-", false, false),
+            ("link-2-other", false, false),
+            ("maps-v7", false, true),
+            ("maps-v7-next", false, true),
+            ("maps-vpn", false, false),
+        ] {
+            assert_eq!((is_link(name), is_maps(name)), (link, maps), "{name}");
+        }
+    }
 
     #[test]
     fn only_a_bpffs_of_ours_is_unmounted() {

@@ -123,8 +123,9 @@ impl ReloadTargets {
     fn apply(&self, config: &Config, telemetry: &Telemetry) -> Result<(), ReloadError> {
         let error_pages = ErrorPages::read(&config.error_pages)?;
         let webhooks = Webhooks::read(&config.events)?;
-        self.domains.reconfigure(&config.domains)?;
+        // The kernel may be short of memory; whatever else can fail was validated.
         self.guard.set_policy(&config.guard)?;
+        self.domains.reconfigure(&config.domains)?;
         telemetry.follow(&config.log)?;
         let capacity = Capacity::claim(config, self.workers);
         self.connections.limit(capacity.clients, config.limits.connections_per_source);

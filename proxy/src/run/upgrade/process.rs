@@ -58,13 +58,13 @@ mod tests {
     fn the_program_is_found_where_this_one_was_called() {
         for (name, path) in [
             (Some("/usr/bin/gatehouse"), Some("/usr/bin/gatehouse")),
-            (Some("target/debug/gatehouse"), Some("/work/target/debug/gatehouse")),
-            (Some("./gatehouse"), Some("/work/./gatehouse")),
+            (Some("target/debug/gatehouse"), Some("/srv/target/debug/gatehouse")),
+            (Some("./gatehouse"), Some("/srv/./gatehouse")),
             (Some("gatehouse"), None),
             (Some(""), None),
             (None, None),
         ] {
-            assert_eq!(called(name.map(Into::into), Path::new("/work")), path.map(PathBuf::from), "{name:?}");
+            assert_eq!(called(name.map(Into::into), Path::new("/srv")), path.map(PathBuf::from), "{name:?}");
         }
     }
 
