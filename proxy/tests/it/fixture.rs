@@ -120,8 +120,10 @@ pub(crate) fn scrape_until(
     .unwrap()
 }
 
+/// Whether names would be rejected if the mode says so.
 pub(crate) fn is_enforcing(metrics: &Metrics) -> bool {
-    metrics.sum("gatehouse_guard_enforcement", &["state=\"on\""]) > 0.5
+    let is = |state: &str| metrics.sum("gatehouse_guard_enforcement", &[&format!("state=\"{state}\"")]) > 0.5;
+    is("on") || is("inherited")
 }
 
 /// Connections to the TLS port that reached user space, however they ended.
