@@ -161,10 +161,20 @@ impl Fields {
         self.first(name).is_some()
     }
 
-    /// The value of the first field of this name, which may be any.
-    pub(crate) fn named(&self, name: &HeaderName) -> Option<&[u8]> {
+    /// The values of all fields of this name, which may be any.
+    pub(crate) fn values_named<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
         let is_it = |field: &Field<'_>| field.name.eq_ignore_ascii_case(name.as_str().as_bytes());
-        self.iter().find(is_it).map(|field| field.value)
+        self.iter().filter(is_it).map(|field| field.value)
+    }
+
+    /// The value of the first of them.
+    pub(crate) fn named<'a>(&'a self, name: &'a HeaderName) -> Option<&'a [u8]> {
+        self.values_named(name).next()
+    }
+
+    /// The elements of a list-based field of any name, over all of its lines (RFC 9110 §5.6.1).
+    pub(crate) fn list_named<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
+        self.values_named(name).flat_map(elements)
     }
 
     /// The elements of a list-based field, over all of its lines (RFC 9110 §5.6.1).

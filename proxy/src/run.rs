@@ -6,6 +6,7 @@
 //! (`a_restart_with_kept_sockets_loses_no_connection`), nor does an upgrade (`upgrade`).
 
 mod assembly;
+mod datagram;
 mod error;
 mod inheritance;
 mod inherited;

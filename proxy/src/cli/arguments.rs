@@ -19,7 +19,7 @@ pub(super) use token::TokenCommand;
 use super::domain_settings::DomainSettingsArguments;
 use crate::{
     config::Maintenance,
-    control::wire::Tenant,
+    control::{LONGEST_START, wire::Tenant},
     name::{Pattern, ServerName},
     target::Target,
 };
@@ -54,7 +54,7 @@ pub(super) enum Command {
         #[arg(long, value_name = "PATH")]
         binary: Option<PathBuf>,
         /// Seconds that it may take until it is ready.
-        #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=240))]
+        #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=LONGEST_START.as_secs()))]
         within: u64,
         #[command(flatten)]
         form: Form,

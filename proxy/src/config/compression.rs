@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{JsonSchema, enums::ContentCoding, quantity::ByteSize};
+use super::{JsonSchema, enums::ContentCoding, loop_id::is_tchar, quantity::ByteSize};
 
 section! {
     /// Compression of targets' responses over HTTPS. Before you turn it on, read what it can tell an attacker: docs/security.md, "Compression".
@@ -29,7 +29,7 @@ pub struct MediaType(String);
 impl MediaType {
     fn parse(text: &str) -> Option<Self> {
         let (kind, subtype) = text.split_once('/')?;
-        let is_token = |text: &str| !text.is_empty() && text.bytes().all(is_token_byte);
+        let is_token = |text: &str| !text.is_empty() && text.bytes().all(is_tchar);
         let is_valid =
             is_token(kind) && kind != "*" && (subtype == "*" || is_token(subtype) && !subtype.contains('*'));
         is_valid.then(|| Self(text.to_ascii_lowercase()))
@@ -50,11 +50,6 @@ impl MediaType {
     fn usual() -> Vec<Self> {
         USUAL.iter().map(|text| Self((*text).to_owned())).collect()
     }
-}
-
-/// RFC 9110 §5.6.2.
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 impl TryFrom<String> for MediaType {

@@ -28,14 +28,19 @@ impl LoopId {
 impl FromStr for LoopId {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        // `tchar` of RFC 9110 §5.6.2, and what an address with a port has.
-        let permitted = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:[]".contains(&byte);
+        // Beside a token, what an address with a port has.
+        let permitted = |byte: u8| is_tchar(byte) || b":[]".contains(&byte);
         let fits = (1..=LONGEST).contains(&text.len()) && text.bytes().all(permitted);
         let value = HeaderValue::from_str(text).ok().filter(|_| fits);
         value
             .map(Self)
             .ok_or_else(|| format!("`{text}` cannot name a fleet; write a host name like `edge.example.com`"))
     }
+}
+
+/// Whether a token may have this byte (RFC 9110 §5.6.2).
+pub(super) fn is_tchar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 impl TryFrom<String> for LoopId {

@@ -17,7 +17,7 @@ use super::rewrite;
 use crate::{
     config::{CompressionConfig, ContentCoding},
     field_name::FieldName,
-    fields::{Fields, elements},
+    fields::Fields,
 };
 
 /// What a client says of compressed responses (RFC 9110 §12.5.3).
@@ -81,7 +81,7 @@ impl Preference {
 
 /// In thousandths, how much a client likes this coding; none if it does not say.
 fn weight(fields: &Fields, coding: &str) -> Option<u16> {
-    values(fields, &header::ACCEPT_ENCODING).flat_map(elements).find_map(|element| {
+    fields.list_named(&header::ACCEPT_ENCODING).find_map(|element| {
         let mut parts = element.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
         let is_meant = parts.next()?.eq_ignore_ascii_case(coding.as_bytes());
         is_meant.then(|| parts.find_map(quality).unwrap_or(1_000))
@@ -103,17 +103,6 @@ fn quality(parameter: &[u8]) -> Option<u16> {
         ("1", Some(0)) => 1_000,
         _ => 0,
     })
-}
-
-fn values<'a>(fields: &'a Fields, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
-    fields
-        .iter()
-        .filter(|field| field.name.eq_ignore_ascii_case(name.as_str().as_bytes()))
-        .map(|field| field.value)
-}
-
-fn has(fields: &Fields, name: &HeaderName) -> bool {
-    values(fields, name).next().is_some()
 }
 
 impl Treatment {
@@ -165,17 +154,16 @@ impl Treatment {
 /// What is encoded already, a part, told to be left as it is (RFC 9111 §5.2.2.6), or says what its bytes are (RFC 9530); and gRPC, which
 /// compresses by itself.
 fn must_stay(fields: &Fields) -> bool {
-    let is_encoded = values(fields, &header::CONTENT_ENCODING)
-        .flat_map(elements)
-        .any(|coding| !coding.eq_ignore_ascii_case(b"identity"));
-    let is_no_transform = values(fields, &header::CACHE_CONTROL)
-        .flat_map(elements)
+    let is_encoded =
+        fields.list_named(&header::CONTENT_ENCODING).any(|coding| !coding.eq_ignore_ascii_case(b"identity"));
+    let is_no_transform = fields
+        .list_named(&header::CACHE_CONTROL)
         .any(|directive| directive.eq_ignore_ascii_case(b"no-transform"));
-    let says_its_bytes = DIGESTS.iter().any(|name| has(fields, name));
+    let says_its_bytes = DIGESTS.iter().any(|name| fields.named(name).is_some());
     is_encoded
         || is_no_transform
         || says_its_bytes
-        || has(fields, &header::CONTENT_RANGE)
+        || fields.named(&header::CONTENT_RANGE).is_some()
         || rewrite::is_grpc(fields)
 }
 
@@ -187,8 +175,8 @@ fn is_listed(fields: &Fields, settings: &CompressionConfig) -> bool {
 
 /// RFC 9110 §12.5.5: caches keep one for each coding.
 fn vary(fields: &mut Fields) {
-    let is_said = values(fields, &header::VARY)
-        .flat_map(elements)
+    let is_said = fields
+        .list_named(&header::VARY)
         .any(|name| name == b"*" || name.eq_ignore_ascii_case(b"accept-encoding"));
     if !is_said {
         fields.push_named(&header::VARY, &HeaderValue::from_static("accept-encoding"));

@@ -58,8 +58,17 @@ pub(super) struct Relay<T: Transport> {
 
 impl<T: Transport> Relay<T> {
     pub(super) fn new(transport: T, settings: &RelaySettings, request_log: &Rc<RequestLog>) -> Self {
-        let RelaySettings { limits, headers, compression, compressed, error_pages, .. } = settings.clone();
-        let RelaySettings { upstream, control, public_https_port, .. } = settings.clone();
+        let RelaySettings {
+            limits,
+            headers,
+            compression,
+            compressed,
+            error_pages,
+            upstream,
+            control,
+            public_https_port,
+            ..
+        } = settings.clone();
         let cdn_loop = upstream.cdn_loop.clone();
         let upstreams = Upstreams::new(transport, upstream, request_log.metrics.clone(), control);
         let (request_log, public_port) = (Rc::clone(request_log), public_https_port.into());
@@ -233,24 +242,24 @@ impl<T: Transport> Relay<T> {
         let settings = self.compression.load();
         let is_head = *record.method() == Method::HEAD;
         let length = if is_head { length_told(fields) } else { body.left() };
-        let treatment = Treatment::of(&settings, preference, (status, fields), length);
-        let Treatment::Compress(coding) = treatment else {
-            treatment.apply(fields);
-            return None;
-        };
+        let mut treatment = Treatment::of(&settings, preference, (status, fields), length);
+        let mut encoder = None;
         // The fields of an answer to HEAD are those of one to GET (RFC 9110 §9.3.2).
-        if is_head {
-            treatment.apply(fields);
-            return None;
+        if let Treatment::Compress(coding) = treatment
+            && !is_head
+        {
+            encoder =
+                self.compressed.begin(settings.streams).map(|stream| Box::new(Encoder::new(coding, stream)));
+            let result = if encoder.is_some() {
+                CompressionResult::Compressed
+            } else {
+                treatment = Treatment::Vary;
+                CompressionResult::NoRoom
+            };
+            record.count_compression(result);
         }
-        let Some(stream) = self.compressed.begin(settings.streams) else {
-            record.count_compression(CompressionResult::NoRoom);
-            Treatment::Vary.apply(fields);
-            return None;
-        };
         treatment.apply(fields);
-        record.count_compression(CompressionResult::Compressed);
-        Some(Box::new(Encoder::new(coding, stream)))
+        encoder
     }
 }
 

@@ -7,11 +7,9 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fmt,
-    io::{self, IoSlice},
-    mem,
+    fmt, io, mem,
     os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         linux::net::SocketAddrExt,
         unix::{
             ffi::OsStrExt,
@@ -22,9 +20,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use tracing::warn;
 
+use super::datagram;
 use crate::{
     clock::now,
     guard::Heartbeat,
@@ -170,7 +168,7 @@ impl Manager {
         let Some(Connection { socket, delivery }) = self.0.as_deref() else { return };
         let mut delivery = delivery.lock().unwrap_or_else(PoisonError::into_inner);
         let sent = match &mut *delivery {
-            Delivery::Direct => send(socket, text, descriptor),
+            Delivery::Direct => datagram::send(socket, text.as_bytes(), descriptor),
             Delivery::HeldBack(messages) => {
                 let descriptor = descriptor.map(|descriptor| descriptor.try_clone_to_owned()).transpose();
                 descriptor.map(|descriptor| messages.push((text.to_owned(), descriptor)))
@@ -181,15 +179,6 @@ impl Manager {
             warn!(%error, "a message to the service manager could not be sent");
         }
     }
-}
-
-fn send(manager: &UnixDatagram, text: &str, descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
-    let descriptors: Vec<RawFd> = descriptor.iter().map(AsRawFd::as_raw_fd).collect();
-    let rights = [ControlMessage::ScmRights(&descriptors)];
-    let rights = if descriptors.is_empty() { &[][..] } else { &rights[..] };
-    let text = [IoSlice::new(text.as_bytes())];
-    sendmsg::<()>(manager.as_raw_fd(), &text, rights, MsgFlags::MSG_NOSIGNAL, None)?;
-    Ok(())
 }
 
 /// A path, or `@` and a name in the abstract namespace.

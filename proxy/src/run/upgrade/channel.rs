@@ -1,20 +1,20 @@
 //! The socket between both: datagrams in order, with an end (`SOCK_SEQPACKET`, unix(7)); one may carry a descriptor.
 
 use std::{
-    io::{self, IoSlice, IoSliceMut},
+    io::{self, IoSliceMut},
     os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
 };
 
 use nix::{
     cmsg_space,
-    sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg},
+    sys::socket::{ControlMessageOwned, MsgFlags, recvmsg},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use socket2::{Domain, Socket, Type};
 use tokio::{io::Interest, net::UnixStream};
 
 use super::message::LONGEST;
-use crate::run::inherited;
+use crate::run::{datagram, inherited};
 
 /// Two ends.
 pub(super) fn pair() -> io::Result<(Socket, Socket)> {
@@ -40,7 +40,7 @@ impl Channel {
         descriptor: Option<BorrowedFd<'_>>,
     ) -> io::Result<()> {
         let text = serde_json::to_vec(message)?;
-        self.0.async_io(Interest::WRITABLE, || send(&self.0, &text, descriptor)).await
+        self.0.async_io(Interest::WRITABLE, || datagram::send(&self.0, &text, descriptor)).await
     }
 
     /// The next message; none, when the other process has ended.
@@ -56,15 +56,6 @@ impl Channel {
             Err(error) => Err(error),
         }
     }
-}
-
-fn send(socket: &impl AsRawFd, text: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
-    let descriptors: Vec<RawFd> = descriptor.iter().map(AsRawFd::as_raw_fd).collect();
-    let rights = [ControlMessage::ScmRights(&descriptors)];
-    let rights = if descriptors.is_empty() { &[][..] } else { &rights[..] };
-    let flags = MsgFlags::MSG_NOSIGNAL;
-    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(text)], rights, flags, None)?;
-    Ok(())
 }
 
 /// A message and the descriptor that came with it; none, at the end.
