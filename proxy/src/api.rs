@@ -54,7 +54,7 @@ pub(crate) use self::{
     audit::part as audit_part,
     domains::{administer, entry, in_a_path, part as domain_part, records_to_set},
     extract::{collect, media_type, read_json},
-    holder::{Admitted, Audits, Reads, Writes},
+    holder::{Admitted, Audits, Reads, Writes, caller},
     import::carry_out as import,
     instances::whole_fleet,
     problem::{Problem, ProblemBody, ProblemKind},
@@ -76,6 +76,7 @@ use crate::{
     clock,
     config::Config,
     control::{self, ControlContext, ControlPortError, HandedSockets},
+    domains::Caller,
     verification::{Looker, NoResolver},
 };
 
@@ -214,7 +215,8 @@ async fn no_method(request: axum::extract::Request) -> Problem {
 }
 
 impl Api {
-    async fn answer(self, request: Request<Incoming>) -> Response<axum::body::Body> {
+    async fn answer(self, mut request: Request<Incoming>, caller: Caller) -> Response<axum::body::Body> {
+        request.extensions_mut().insert(caller);
         let answered = tokio::time::timeout(LONGEST_REQUEST, self.router.oneshot(request)).await;
         let mut response = match answered {
             Ok(Ok(response)) => response,

@@ -49,6 +49,7 @@ use tokio::{
 };
 
 pub use ask::{AskError, AskState, Probed as AskProbed, Silence as AskSilence, probe as probe_ask};
+pub(crate) use budget::LookupBudgets;
 pub use change::ChangeError;
 pub(crate) use change::follow_checks;
 pub use last_use::LastUse;
@@ -64,7 +65,6 @@ use crate::{
     store::{Store, instant::Micros},
 };
 use ask::Ask;
-use budget::Budgets;
 use feed::Feed;
 use last_known::LastKnown;
 use metrics::{DomainMetrics, PermissionResult};
@@ -147,9 +147,9 @@ struct DomainsInner {
     last_use: LastUse,
     lookups: Arc<SingleFlight<ServerName, Permission>>,
     revalidations: Arc<Semaphore>,
-    budgets: Mutex<Budgets>,
+    budgets: Mutex<LookupBudgets>,
     /// Of their own, so that look-ups of unknown names take none from a CA.
-    challenge_budgets: Mutex<Budgets>,
+    challenge_budgets: Mutex<LookupBudgets>,
     denials: broadcast::Sender<Denied>,
     progress: watch::Sender<ListingProgress>,
     outage: Mutex<Outage>,
@@ -179,7 +179,7 @@ impl Domains {
         let ask = config.ask.as_ref().map(|url| Ask::new(url, *config.ask_timeout)).transpose()?;
         let budgets = || {
             let each = config.lookups_per_source_per_second;
-            Mutex::new(Budgets::new(config.lookups_per_second, each, clock::now()))
+            Mutex::new(LookupBudgets::new(config.lookups_per_second, each, clock::now()))
         };
         let inner = Arc::new(DomainsInner {
             registry: NameRegistry::new(Snapshot::of_static(&config.r#static), lists, metrics.known.clone()),

@@ -8,7 +8,7 @@ use std::{
 };
 
 use axum::extract::FromRequestParts;
-use http::request::Parts;
+use http::{Extensions, request::Parts};
 use hyper::header::AUTHORIZATION;
 
 use super::{
@@ -20,7 +20,10 @@ use super::{
 use crate::{
     api_token::{ApiToken, Scope, TokenHash},
     clock,
-    domains::admin::{Authority, AuthorityRefusal, Requester},
+    domains::{
+        Caller,
+        admin::{Authority, AuthorityRefusal, Requester},
+    },
     single_flight::{JoinError, SingleFlight},
     store::{
         Store,
@@ -69,9 +72,9 @@ impl Needs for Audits {
 }
 
 impl ApiState {
-    /// The token of `hash`, if it holds; counts the request against its rate.
-    pub(crate) async fn admit(&self, hash: TokenHash) -> Result<Admitted, Problem> {
-        let record = self.tokens.find(&hash).await?;
+    /// The token of `hash`, which `caller` has sent, if it holds; counts the request against its rate.
+    pub(crate) async fn admit(&self, hash: TokenHash, caller: Caller) -> Result<Admitted, Problem> {
+        let record = self.tokens.find(&hash, caller).await?;
         let record = record.filter(|record| record.is_valid(Micros::of(clock::wall())));
         let Some(record) = record else {
             let remedy = "make one by `gatehouse token create`, or ask the operator";
@@ -132,8 +135,13 @@ impl FromRequestParts<Arc<ApiState>> for Admitted {
         if let Some(admitted) = parts.extensions.get::<Self>() {
             return Ok(admitted.clone());
         }
-        api.admit(bearer(parts)?.hash()).await
+        api.admit(bearer(parts)?.hash(), caller(&parts.extensions)).await
     }
+}
+
+/// Who has sent a request, as its connection has it.
+pub(crate) fn caller(extensions: &Extensions) -> Caller {
+    extensions.get().copied().unwrap_or(Caller::Internal)
 }
 
 /// The token of a request (RFC 6750 §2.1).
@@ -185,12 +193,12 @@ impl Tokens {
     }
 
     /// The token of `hash` as it was not long ago. When the table does not answer nobody is let in.
-    async fn find(&self, hash: &TokenHash) -> Result<Option<Arc<TokenRecord>>, Problem> {
+    async fn find(&self, hash: &TokenHash, caller: Caller) -> Result<Option<Arc<TokenRecord>>, Problem> {
         let came = clock::now();
         if let Known::Fresh(looked) = lock(&self.cache).find(hash, came) {
             return Ok(looked.record);
         }
-        let admit = || lock(&self.cache).admit(hash, came);
+        let admit = || lock(&self.cache).admit(hash, caller, came);
         let joined = self.in_flight.join(hash, admit, |completion| {
             let (store, cache, hash) = (self.store.clone(), Arc::clone(&self.cache), *hash);
             tokio::spawn(async move {

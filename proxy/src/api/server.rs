@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     control::{LIFE, bounded_http1},
+    domains::Caller,
     keyed_counts::{CountSlot, KeyedCounts, network},
     telemetry::{admit_line, error_chain},
 };
@@ -132,9 +133,10 @@ async fn shake(
     place: Place,
 ) {
     let _ = stream.set_nodelay(true);
-    let Some(tls) = tls else { return converse(stream, api, ended, place).await };
+    let caller = Caller::Client(peer);
+    let Some(tls) = tls else { return converse(stream, caller, api, ended, place).await };
     match tls.accept(stream, peer).await {
-        Ok(stream) => converse(stream, api, ended, place).await,
+        Ok(stream) => converse(stream, caller, api, ended, place).await,
         // What a client breaks off is not worth a line.
         Err(TlsError::Handshake(_)) => {}
         Err(error) => {
@@ -151,12 +153,13 @@ async fn shake(
 
 async fn converse(
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    caller: Caller,
     api: Api,
     mut ended: watch::Receiver<bool>,
     _place: Place,
 ) {
     let service = service_fn(move |request| {
-        let answer = api.clone().answer(request);
+        let answer = api.clone().answer(request, caller);
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let mut connection = std::pin::pin!(bounded_http1().serve_connection(TokioIo::new(io), service));

@@ -1,7 +1,8 @@
 //! Tokens as the table had them a moment ago, and a bound on how often it is asked for others.
 //! Invariants: nothing is known of a token for longer than [`FRESH_FOR`], whether it permits something or not
-//! (`nothing_is_known_of_a_token_for_longer_than_promised`); tokens that nobody has made cost the table a fixed budget, and those that
-//! were seen none of it (`made_up_tokens_cost_a_budget_that_others_do_not_need`).
+//! (`nothing_is_known_of_a_token_for_longer_than_promised`); tokens that nobody has made cost the table a fixed budget, of which one client
+//! has a part (`one_client_with_made_up_tokens_leaves_others_their_share`), and those that were seen none of it, however many were made
+//! up since (`made_up_tokens_cost_a_budget_that_others_do_not_need`).
 
 use std::{
     collections::HashMap,
@@ -9,11 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use proxy_common::budget::BudgetRate;
-
 use crate::{
     api_token::TokenHash,
-    clock::BudgetClock,
+    domains::{Caller, LookupBudgets},
     store::state_table::{MOST_TOKENS, TokenRecord},
 };
 
@@ -41,10 +40,8 @@ pub(super) struct TooManyLookUps;
 
 /// See the module.
 pub(super) struct TokenCache {
-    clock: BudgetClock,
     seen: HashMap<TokenHash, Looked>,
-    /// The budget of look-ups, as [`BudgetRate`] keeps it.
-    full_at_ns: u64,
+    budgets: LookupBudgets,
 }
 
 impl Looked {
@@ -56,7 +53,8 @@ impl Looked {
 
 impl TokenCache {
     pub(super) fn new(now: Instant) -> Self {
-        Self { clock: BudgetClock::new(now), seen: HashMap::new(), full_at_ns: 0 }
+        let budgets = LookupBudgets::new(LOOKUPS_PER_SECOND, LOOKUPS_PER_SOURCE, now);
+        Self { seen: HashMap::new(), budgets }
     }
 
     /// What is known of the token of `hash`.
@@ -67,20 +65,24 @@ impl TokenCache {
         }
     }
 
-    /// Whether the table may be asked for it: a token that was there is always asked for, others within a budget.
-    pub(super) fn admit(&mut self, hash: &TokenHash, now: Instant) -> Result<(), TooManyLookUps> {
+    /// Whether the table may be asked for it, which `caller` has sent: a token that was there is always asked for, others within budgets.
+    pub(super) fn admit(
+        &mut self,
+        hash: &TokenHash,
+        caller: Caller,
+        now: Instant,
+    ) -> Result<(), TooManyLookUps> {
         if self.seen.get(hash).is_some_and(|looked| looked.record.is_some()) {
             return Ok(());
         }
-        let now_ns = self.clock.at(now);
-        self.full_at_ns = LOOK_UPS.take(self.full_at_ns, now_ns).ok_or(TooManyLookUps)?;
-        Ok(())
+        self.budgets.admit(caller, now).map_err(|_| TooManyLookUps)
     }
 
     /// Keeps what the table said.
     pub(super) fn learn(&mut self, hash: TokenHash, looked: Looked, now: Instant) {
         if self.seen.len() >= MOST_SEEN && !self.seen.contains_key(&hash) {
-            self.seen.retain(|_, looked| looked.is_fresh(now));
+            // Of those that are there are never more than half as many.
+            self.seen.retain(|_, looked| looked.record.is_some() || looked.is_fresh(now));
             if self.seen.len() >= MOST_SEEN {
                 return;
             }
@@ -91,7 +93,8 @@ impl TokenCache {
 
 /// A token is revoked within ten seconds (`gatehouse token revoke` says so): this, and time for a request that has begun.
 pub(super) const FRESH_FOR: Duration = Duration::from_secs(8);
-const LOOK_UPS: BudgetRate = BudgetRate { per_second: 20, burst: 100 };
+const LOOKUPS_PER_SECOND: u32 = 40;
+const LOOKUPS_PER_SOURCE: u32 = 5;
 /// All tokens that can be there, and more made-up ones than the budget lets be asked for while they are fresh.
 const MOST_SEEN: usize = 2 * MOST_TOKENS;
 
@@ -146,12 +149,32 @@ mod tests {
         let now = clock::now();
         let (mut cache, known) = (TokenCache::new(now), hash());
         cache.learn(known, Looked { record: Some(record()), asked_at: now }, now);
-        let admitted = (0..1000).filter(|_| cache.admit(&hash(), now).is_ok()).count();
-        assert_eq!(admitted, usize::try_from(LOOK_UPS.burst).unwrap());
+        let admitted = (0..1000).filter(|n| cache.admit(&hash(), client(*n), now).is_ok()).count();
+        assert_eq!(admitted, 80);
         let later = now + FRESH_FOR * 2;
         assert!(matches!(cache.find(&known, later), Known::Unknown));
-        assert!(cache.admit(&known, now).is_ok());
-        assert!(cache.admit(&hash(), later).is_ok(), "the budget refills");
+        assert!(cache.admit(&known, client(1), now).is_ok());
+        for _ in 0..MOST_SEEN * 2 {
+            cache.learn(hash(), Looked { record: None, asked_at: later }, later);
+        }
+        assert!(cache.admit(&hash(), client(2), later).is_ok(), "the budget refills");
+        for n in 0..1000 {
+            let _ = cache.admit(&hash(), client(n), later);
+        }
+        assert!(cache.admit(&known, client(1), later).is_ok(), "made-up ones take no known one's place");
+    }
+
+    #[test]
+    fn one_client_with_made_up_tokens_leaves_others_their_share() {
+        let now = clock::now();
+        let mut cache = TokenCache::new(now);
+        let admitted = (0..1000).filter(|_| cache.admit(&hash(), client(1), now).is_ok()).count();
+        assert_eq!(admitted, 10);
+        assert!(cache.admit(&hash(), client(2), now).is_ok());
+    }
+
+    fn client(n: u32) -> Caller {
+        Caller::Client(std::net::Ipv4Addr::from_bits(n).into())
     }
 
     #[test]

@@ -17,9 +17,10 @@ use super::{
     visitor::{SignedForm, read_form},
 };
 use crate::{
-    api::{Problem, ProblemBody, ProblemKind},
+    api::{Problem, ProblemBody, ProblemKind, caller},
     api_token::ApiToken,
     clock,
+    domains::Caller,
     store::instant::Micros,
 };
 
@@ -37,8 +38,9 @@ pub(super) async fn begin(
     State(console): State<Arc<Console>>,
     request: Request,
 ) -> Result<Response, Failure> {
+    let caller = caller(request.extensions());
     let mut fields = read_form(request, &console).await?;
-    match session(&console, &fields.take("token")).await {
+    match session(&console, &fields.take("token"), caller).await {
         Ok(session) => {
             let cookie = console.cookie.set(&console.key.seal(session));
             Ok((AppendHeaders(cookie.map(|cookie| (SET_COOKIE, cookie))), Redirect::to(DOMAINS))
@@ -51,10 +53,10 @@ pub(super) async fn begin(
     }
 }
 
-async fn session(console: &Console, text: &str) -> Result<Session, Problem> {
+async fn session(console: &Console, text: &str, caller: Caller) -> Result<Session, Problem> {
     let token = ApiToken::parse(text)
         .map_err(|fault| Problem::new(ProblemKind::Unauthenticated, fault.to_string()).about("token"))?;
-    console.api.admit(token.hash()).await?;
+    console.api.admit(token.hash(), caller).await?;
     let ends_at = Micros::of(clock::wall()).more(SESSION_LIFE);
     Ok(Session { token: token.hash(), ends_at })
 }

@@ -19,8 +19,9 @@ use super::{
     session::{SESSION_LIFE, Session},
 };
 use crate::{
-    api::{Admitted, Problem, ProblemKind, collect, media_type},
+    api::{Admitted, Problem, ProblemKind, caller, collect, media_type},
     clock,
+    domains::Caller,
     name::ServerName,
     store::instant::Micros,
 };
@@ -89,18 +90,23 @@ impl FromRequestParts<Arc<Console>> for Visitor {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, console: &Arc<Console>) -> Result<Self, Failure> {
-        signed_in(&parts.headers, console).await.map(|(visitor, _)| visitor)
+        signed_in(&parts.headers, caller(&parts.extensions), console).await.map(|(visitor, _)| visitor)
     }
 }
 
-async fn signed_in(headers: &HeaderMap, console: &Console) -> Result<(Visitor, Session), Failure> {
+async fn signed_in(
+    headers: &HeaderMap,
+    caller: Caller,
+    console: &Console,
+) -> Result<(Visitor, Session), Failure> {
     let cookie = console.cookie.find(headers).ok_or(Failure::SignedOut)?;
     let now = Micros::of(clock::wall());
     let session = console.key.open(cookie, now).map_err(|_| Failure::SignedOut)?;
-    let admitted = console.api.admit(session.token).await.map_err(|problem| match problem.kind() {
-        ProblemKind::Unauthenticated => Failure::SignedOut,
-        _ => problem.into(),
-    })?;
+    let admitted =
+        console.api.admit(session.token, caller).await.map_err(|problem| match problem.kind() {
+            ProblemKind::Unauthenticated => Failure::SignedOut,
+            _ => problem.into(),
+        })?;
     Ok((Visitor { admitted, csrf_token: console.key.form(session) }, session))
 }
 
@@ -108,7 +114,8 @@ impl FromRequest<Arc<Console>> for SignedForm {
     type Rejection = Failure;
 
     async fn from_request(request: Request, console: &Arc<Console>) -> Result<Self, Failure> {
-        let (visitor, session) = signed_in(request.headers(), console).await?;
+        let caller = caller(request.extensions());
+        let (visitor, session) = signed_in(request.headers(), caller, console).await?;
         let mut fields = read_form(request, console).await?;
         console.key.check_form(session, &fields.take("csrf_token")).map_err(|_| {
             let fault = "the form is not of this session";

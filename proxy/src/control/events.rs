@@ -134,10 +134,15 @@ impl EventQuestion {
         }
     }
 
-    fn is_about(&self, event: &Event) -> bool {
-        self.name.as_ref().is_none_or(|name| *name == event.domain)
-            && self.kind.is_none_or(|kind| kind.as_str() == event.kind)
-            && self.tenant.as_ref().is_none_or(|tenant| event.is_of(tenant.as_str()))
+    /// The event as who asks may know it, if it is one that is asked for.
+    fn answer(&self, event: Event) -> Option<Event> {
+        let is_meant = self.name.as_ref().is_none_or(|name| *name == event.domain)
+            && self.kind.is_none_or(|kind| kind.as_str() == event.kind);
+        let event = Some(event).filter(|_| is_meant)?;
+        match &self.tenant {
+            Some(tenant) => event.seen_by(tenant.as_str()),
+            None => Some(event),
+        }
     }
 }
 
@@ -202,9 +207,7 @@ pub async fn events(
                 let next = found.last().map(|last| last.id);
                 return Ok(EventList { events: found, next });
             }
-            if question.is_about(&event) {
-                found.push(event.into());
-            }
+            found.extend(question.answer(event).map(Into::into));
         }
         if !is_cut {
             return Ok(EventList { events: found, next: None });

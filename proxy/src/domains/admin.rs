@@ -27,7 +27,7 @@ pub use servable::Warning;
 
 #[cfg(test)]
 pub(crate) use entry::added_for_tests;
-pub(in crate::domains) use entry::{added, removed, with_settings, with_status};
+pub(in crate::domains) use entry::{added, removed, with_rates_of, with_settings, with_status};
 
 use crate::{
     config::{CertificatesConfig, Config, DomainSettings, Maintenance, RequiredProof, StaticDomain},
@@ -160,6 +160,19 @@ pub struct Sources<'a> {
     pub listed: &'a [StaticDomain],
     /// Whether the table is read.
     pub table: Table,
+    /// What the ask endpoint says of the name that is asked for.
+    pub asked: Asked,
+}
+
+/// What the ask endpoint says of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// There is none, or it need not be asked.
+    No,
+    /// It does not serve it.
+    Denied,
+    /// It serves it, or may: it does not answer, or was asked for a wildcard.
+    Allowed,
 }
 
 /// Whether names of the table are served.
@@ -206,11 +219,12 @@ impl Request {
 }
 
 impl Rules {
-    /// The operator's own names by the settings: those that are reserved, and those of the edge.
+    /// The operator's own names by the settings: those that are reserved, those of the edge, and the API's.
     #[must_use]
     pub fn reserved(config: &Config) -> Vec<Pattern> {
         let edge = config.verification.edge_names.iter().cloned().map(Pattern::Exact);
-        config.domains.reserved.iter().cloned().chain(edge).collect()
+        let api = config.api.name.iter().cloned().map(Pattern::Exact);
+        config.domains.reserved.iter().cloned().chain(edge).chain(api).collect()
     }
 }
 
@@ -251,20 +265,24 @@ pub fn decide(
     authority::check(request, entry)?;
     match (&request.wanted, entry) {
         (Wanted::Present { target, settings, tenant, existing, proof }, entry) => {
-            authority::check_free(request, sources, rules, overlap)?;
+            authority::check_free(request, entry, sources, rules, overlap)?;
             let mut warnings = servable::check(pattern, target.as_ref(), rules)?;
             servable::check_for(&request.by, pattern, &warnings)?;
             if overlap != Overlap::Nothing {
                 warnings.push(Warning::Overlap);
             }
             let tenant = request.by.tenant().or(tenant.as_ref()).map(Tenant::as_str);
-            let new = with_settings(added(there, pattern, target.as_ref(), tenant, now), *settings);
+            let mut new = added(there, pattern, target.as_ref(), tenant, now);
+            if request.by.tenant().is_some() {
+                new = with_rates_of(there, new);
+            }
+            let new = with_settings(new, *settings);
             let required = if *proof == Proof::Waived { RequiredProof::None } else { rules.required };
             let new = DomainRecord { status: status_of(entry, &new, required), ..new };
             let warnings = with_standing(warnings, &new);
             match entry {
                 None => Ok(Decision { report: Report::of(Action::Add, None, &new, &warnings), record: new }),
-                Some(entry) => present(entry, new, *existing, warnings),
+                Some(entry) => present(entry, new, *existing, required, warnings),
             }
         }
         (_, None) => Err(Refusal::Absent(pattern.clone())),
@@ -319,6 +337,7 @@ fn present(
     entry: &DomainRecord,
     new: DomainRecord,
     existing: Existing,
+    required: RequiredProof,
     mut warnings: Vec<Warning>,
 ) -> Result<Decision, Refusal> {
     let status = new.status;
@@ -328,7 +347,9 @@ fn present(
         return Err(Refusal::Exists { there: Box::new(entry.clone()), wanted: Box::new(new) });
     }
     if status == DomainStatus::Suspended {
-        if !differs {
+        // Its resumption would serve another tenant that has proved nothing.
+        let is_unproven = required == RequiredProof::Txt && entry.tenant != new.tenant;
+        if !differs || is_unproven {
             return Err(Refusal::Suspended(entry.pattern.clone()));
         }
         warnings.push(Warning::Suspended);

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{ChangeError, Domains, DomainsInner, Revision, admin, change};
+use super::{ChangeError, Domains, DomainsInner, Revision, admin, ask::Reply, change};
 use crate::{
     config,
     name::Pattern,
@@ -24,6 +24,7 @@ impl Domains {
         let changed = self.inner.control.spawn(async move {
             let listed = inner.listed.load_full();
             let (store, sources) = inner.table_of(&request.pattern, &listed)?;
+            let sources = admin::Sources { asked: inner.asked_for(&request).await, ..sources };
             let decision = change::administer(store, &request, sources, &rules, &inner.registry).await?;
             let revision = inner.registry.apply(std::slice::from_ref(&decision.record));
             Ok((decision, revision))
@@ -39,6 +40,7 @@ impl Domains {
     ) -> Result<admin::Decision, ChangeError> {
         let listed = self.inner.listed.load_full();
         let (store, sources) = self.inner.table_of(&request.pattern, &listed)?;
+        let sources = admin::Sources { asked: self.inner.asked_for(request).await, ..sources };
         change::preview(store, request, sources, rules, &self.inner.registry).await
     }
 
@@ -67,6 +69,21 @@ impl Domains {
 }
 
 impl DomainsInner {
+    /// What the ask endpoint says of the name that a tenant `request`s. An operator's entry may take its place.
+    async fn asked_for(&self, request: &admin::Request) -> admin::Asked {
+        let is_addition = matches!(request.wanted, admin::Wanted::Present { .. });
+        let ask = self.ask.load_full().filter(|_| is_addition && request.by.tenant().is_some());
+        match (ask, &request.pattern) {
+            (None, _) => admin::Asked::No,
+            // Nobody can be asked for all the names it covers.
+            (Some(_), Pattern::Wildcard(_)) => admin::Asked::Allowed,
+            (Some(ask), Pattern::Exact(name)) => match ask.ask(name).await {
+                Reply::Deny => admin::Asked::Denied,
+                Reply::Allow | Reply::Silence(_) => admin::Asked::Allowed,
+            },
+        }
+    }
+
     /// The table, if it decides on `pattern` and not the list of the settings.
     fn table_of<'a>(
         &self,
@@ -74,7 +91,7 @@ impl DomainsInner {
         listed: &'a [config::StaticDomain],
     ) -> Result<(&Store, admin::Sources<'a>), admin::Refusal> {
         let table = if self.table.is_some() { admin::Table::Read } else { admin::Table::Unread };
-        let sources = admin::Sources { listed, table };
+        let sources = admin::Sources { listed, table, asked: admin::Asked::No };
         sources.leave_to_the_table(pattern)?;
         Ok((self.table.as_ref().ok_or(admin::Refusal::TableOff)?, sources))
     }

@@ -7,11 +7,11 @@ use proxy_common::budget::BudgetRate;
 use super::Caller;
 use crate::{clock::BudgetClock, keyed_counts::network};
 
-/// Budgets of look-ups. What is spent is stored as by [`BudgetRate::take`], on a clock that begins with the budgets.
+/// LookupBudgets of look-ups. What is spent is stored as by [`BudgetRate::take`], on a clock that begins with the budgets.
 ///
 /// Invariant: holds at most [`MAX_SOURCES`] sources; beyond them new sources share one (`sources_are_bounded_and_strangers_share`).
 #[derive(Debug)]
-pub(super) struct Budgets {
+pub(crate) struct LookupBudgets {
     clock: BudgetClock,
     total: BudgetRate,
     total_spent: u64,
@@ -23,7 +23,7 @@ pub(super) struct Budgets {
 
 /// Which budget has no room for a look-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Spent {
+pub(crate) enum Spent {
     Source,
     Total,
 }
@@ -44,9 +44,9 @@ struct Charge {
     total_spent: u64,
 }
 
-impl Budgets {
+impl LookupBudgets {
     /// `start` is now.
-    pub(super) fn new(total_per_second: u32, source_per_second: u32, start: Instant) -> Self {
+    pub(crate) fn new(total_per_second: u32, source_per_second: u32, start: Instant) -> Self {
         let rate =
             |per_second: u32| BudgetRate { per_second, burst: per_second.saturating_mul(BURST_SECONDS) };
         Self {
@@ -61,7 +61,7 @@ impl Budgets {
     }
 
     /// Charges a look-up: nothing is charged unless both budgets have room.
-    pub(super) fn admit(&mut self, caller: Caller, now: Instant) -> Result<(), Spent> {
+    pub(crate) fn admit(&mut self, caller: Caller, now: Instant) -> Result<(), Spent> {
         let now = self.clock.at(now);
         self.make_room(caller, now);
         let Charge { account, account_spent, total_spent } = self.charge(caller, now)?;
@@ -76,7 +76,7 @@ impl Budgets {
         Ok(())
     }
 
-    /// What [`Budgets::admit`] would say, without charging anything.
+    /// What [`LookupBudgets::admit`] would say, without charging anything.
     pub(super) fn would_admit(&self, caller: Caller, now: Instant) -> bool {
         self.charge(caller, self.clock.at(now)).is_ok()
     }
@@ -130,12 +130,12 @@ mod tests {
         Caller::Client(from.parse().unwrap())
     }
 
-    fn budgets(total: u32, each: u32) -> (Budgets, Instant) {
+    fn budgets(total: u32, each: u32) -> (LookupBudgets, Instant) {
         let now = Instant::now();
-        (Budgets::new(total, each, now), now)
+        (LookupBudgets::new(total, each, now), now)
     }
 
-    fn admitted(budgets: &mut Budgets, from: &str, times: usize, now: Instant) -> usize {
+    fn admitted(budgets: &mut LookupBudgets, from: &str, times: usize, now: Instant) -> usize {
         let from = client(from);
         (0..times).filter(|_| budgets.admit(from, now).is_ok()).count()
     }
@@ -159,7 +159,7 @@ mod tests {
         }
         assert!(!budgets.would_admit(from, now));
         assert!(budgets.would_admit(client("192.0.2.2"), now), "another source");
-        let (mut spent, other) = (Budgets::new(1, 10, now), client("192.0.2.3"));
+        let (mut spent, other) = (LookupBudgets::new(1, 10, now), client("192.0.2.3"));
         assert_eq!(admitted(&mut spent, "192.0.2.1", 20, now), 2);
         assert!(!spent.would_admit(other, now), "the total is spent");
     }

@@ -189,19 +189,26 @@ async fn change(
 
 /// What is known of entries without asking the table.
 pub trait NamesOfOthers {
-    /// Finds whether another than `tenant` has a name that `wildcard` covers; nothing, where it cannot be found.
-    fn search(&self, wildcard: &Pattern, tenant: &str) -> Option<Search>;
+    /// Finds whether another than `tenant` has a name that `wildcard` covers.
+    fn search(&self, wildcard: &Pattern, tenant: &str) -> Search;
 }
 
-/// Looks at every entry, and answers.
-pub type Search = Box<dyn FnOnce() -> bool + Send>;
+/// How names below a wildcard are found.
+pub enum Search {
+    /// Not at all.
+    No,
+    /// Not yet: entries are still being read.
+    NotYet,
+    /// By looking at every entry.
+    Yes(Box<dyn FnOnce() -> bool + Send>),
+}
 
 /// Where no instance runs: names below a wildcard are not looked for, since that would take a scan.
 pub struct Unknown;
 
 impl NamesOfOthers for Unknown {
-    fn search(&self, _: &Pattern, _: &str) -> Option<Search> {
-        None
+    fn search(&self, _: &Pattern, _: &str) -> Search {
+        Search::No
     }
 }
 
@@ -213,14 +220,22 @@ async fn overlap(
     around: &(dyn NamesOfOthers + Sync),
 ) -> Result<Overlap, ChangeError> {
     let Wanted::Present { tenant, .. } = &request.wanted else { return Ok(Overlap::Nothing) };
-    if old.is_some_and(|old| old.status != DomainStatus::Removed) {
+    if old.and_then(DomainRecord::owner).is_some() {
         return Ok(Overlap::Nothing);
     }
     let tenant = request.by.tenant().or(tenant.as_ref()).map_or(DEFAULT_TENANT, Tenant::as_str);
     let name = match &request.pattern {
         Pattern::Exact(name) => name,
         wildcard @ Pattern::Wildcard(_) => {
-            let Some(search) = around.search(wildcard, tenant) else { return Ok(Overlap::Nothing) };
+            let search = match around.search(wildcard, tenant) {
+                Search::Yes(search) => search,
+                Search::NotYet if request.by.tenant().is_some() => {
+                    return Err(
+                        StoreError::Unavailable("entries below it are still being read".into()).into()
+                    );
+                }
+                Search::No | Search::NotYet => return Ok(Overlap::Nothing),
+            };
             // Programs may ask for many at once; of the machine they get one thread, which is none of the runtime's.
             let _turn = SEARCHES.acquire().await;
             let found = tokio::task::spawn_blocking(search).await;
@@ -230,8 +245,9 @@ async fn overlap(
     };
     let Some(wildcard) = name.wildcard() else { return Ok(Overlap::Nothing) };
     match domain_table::get(store, &wildcard).await {
-        Ok(Some(other)) if other.status != DomainStatus::Removed && other.tenant != tenant => {
-            Ok(Overlap::UnderWildcard)
+        Ok(Some(other)) if other.owner().is_some_and(|owner| owner != tenant) => Ok(Overlap::UnderWildcard),
+        Ok(Some(own)) if own.status == DomainStatus::Suspended && request.by.tenant().is_some() => {
+            Ok(Overlap::UnderSuspended)
         }
         // What is no entry is not served, and stands in nobody's way.
         Ok(_) | Err(StoreError::Misshapen { .. }) => Ok(Overlap::Nothing),
@@ -276,7 +292,8 @@ pub(super) mod tests {
         Pattern::parse("a.example").unwrap()
     }
 
-    const TABLE: Sources<'static> = Sources { listed: &[], table: admin::Table::Read };
+    const TABLE: Sources<'static> =
+        Sources { listed: &[], table: admin::Table::Read, asked: admin::Asked::No };
 
     /// Rules that nothing stands in the way of.
     pub(in crate::domains) fn lenient() -> Rules {
@@ -402,10 +419,60 @@ pub(super) mod tests {
         let events = events_about(&store, now).await;
         let told: Vec<_> = events
             .iter()
-            .map(|event| (event.kind.as_str(), ["acme", "zeta", "other"].map(|tenant| event.is_of(tenant))))
+            .map(|event| {
+                let seen = |tenant| event.clone().seen_by(tenant);
+                (event.kind.as_str(), ["acme", "zeta", "other"].map(|tenant| seen(tenant).is_some()))
+            })
             .collect();
         let expected = [("domain.created", [true, false, false]), ("domain.updated", [true, true, false])];
         assert_eq!(told, expected, "{events:?}");
         assert_eq!(events[1].detail["former_tenant"], "acme");
+        let seen =
+            |tenant| serde_json::to_string(&events[1].clone().seen_by(tenant).unwrap().detail).unwrap();
+        assert!(!seen("acme").contains("zeta") && !seen("zeta").contains("acme"), "{events:?}");
+        for (tenant, other) in [("acme", "zeta"), ("zeta", "acme")] {
+            let day = LogDay::of(now);
+            let records =
+                state_table::audit(&store, &tenant.parse().unwrap(), &day, None, 10).await.unwrap().records;
+            assert!(!format!("{records:?}").contains(other), "{records:?}");
+            assert!(format!("{:?}", records.last()).contains(tenant), "{records:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_once_had_a_name_is_not_told_who_brings_it_next() {
+        let (store, now) = (in_memory().await, Micros::of(clock::wall()));
+        for tenant in ["acme", "zeta"] {
+            let mut request = addition(&pattern(), Target::parse("http://10.0.0.7").ok());
+            if let Wanted::Present { tenant: of, .. } = &mut request.wanted {
+                *of = tenant.parse().ok();
+            }
+            administer(&store, &request, TABLE, &lenient(), &Unknown).await.unwrap();
+            remove(&store, &pattern()).await;
+        }
+        let found = state_table::audit(&store, &"acme".parse().unwrap(), &LogDay::of(now), None, 10).await;
+        let actions: Vec<_> = found.unwrap().records.into_iter().map(|record| record.action).collect();
+        assert_eq!(actions, ["add", "remove"]);
+    }
+
+    #[tokio::test]
+    async fn a_suspended_wildcard_is_not_escaped_by_a_name_below_it() {
+        let store = in_memory().await;
+        let (wildcard, below) =
+            (Pattern::parse("*.a.example").unwrap(), Pattern::parse("login.a.example").unwrap());
+        let by = |authority| admin::Requester { authority, name: "token 1".to_owned() };
+        let own = by(admin::Authority::Tenant(DEFAULT_TENANT.parse().unwrap()));
+        add(&store, &wildcard, None).await;
+        let suspended = by_operator(&wildcard, Wanted::Suspended);
+        administer(&store, &suspended, TABLE, &lenient(), &Unknown).await.unwrap();
+        let asked = |by| Request { by, ..addition(&below, None) };
+        let refused = administer(&store, &asked(own), TABLE, &lenient(), &Unknown).await;
+        let is_refused = matches!(
+            refused,
+            Err(ChangeError::Refused(Refusal::Authority(admin::AuthorityRefusal::Suspension(_))))
+        );
+        assert!(is_refused, "{refused:?}");
+        let operator = by(admin::Authority::Operator);
+        administer(&store, &asked(operator), TABLE, &lenient(), &Unknown).await.unwrap();
     }
 }

@@ -24,7 +24,7 @@ use crate::{
     store::{
         Store, StoreError,
         domain_table::{self, DomainRecord, SHARDS, Shard},
-        instant::Micros,
+        instant::{CLOCK_SKEW, Micros},
     },
     telemetry::admit_line,
 };
@@ -71,6 +71,7 @@ struct FeedPosition {
     /// Up to where, shard by shard.
     cursors: Latest,
     full_at: Option<Instant>,
+    looked_back_at: Option<Instant>,
 }
 
 impl FeedPosition {
@@ -86,6 +87,16 @@ impl FeedPosition {
     /// Where to read changes from: an index shows them late and not in their order.
     fn from(&self) -> Latest {
         self.cursors.map(|cursor| cursor.less(OVERLAP))
+    }
+
+    /// The same, at `now`; now and then from so far back that no clock of the fleet has dated a change before it: one that was written with
+    /// a clock that is behind shows up before the cursor.
+    fn next_from(&mut self, now: Instant) -> Latest {
+        if self.looked_back_at.is_some_and(|at| now.saturating_duration_since(at) < LOOK_BACK_PERIOD) {
+            return self.from();
+        }
+        self.looked_back_at = Some(now);
+        self.from().map(|from| from.less(CLOCK_SKEW))
     }
 
     /// The latest change that was read carries the cursor; one dated ahead of our clock does not carry it past changes to come. When
@@ -141,7 +152,7 @@ impl FeedFollower {
     }
 
     async fn read_changes(&mut self, store: &Store, now: ReadingStart) -> Result<(), StoreError> {
-        let shards = read_shards(store, self.course.from()).await?;
+        let shards = read_shards(store, self.course.next_from(now.at)).await?;
         self.course.advance(shards.each_ref().map(ShardContents::latest), now.clock);
         self.read_at = now.at;
         let (records, faults) = sorted(shards);
@@ -273,7 +284,8 @@ const FULL_RETRY: Duration = Duration::from_mins(1);
 /// Beyond so many, somebody fills the table with something else.
 const MAX_REPORTED: usize = 1000;
 const OVERLAP: Duration = Duration::from_secs(15);
-/// Clocks of the fleet differ by less: AWS refuses requests dated five minutes off ("Signature Version 4 signing process").
+const LOOK_BACK_PERIOD: Duration = Duration::from_secs(30);
+/// Twice [`CLOCK_SKEW`].
 const QUIET: Duration = Duration::from_mins(10);
 const MIN_POLL: Duration = Duration::from_millis(50);
 
@@ -316,6 +328,22 @@ mod tests {
             course.advance([at(latest); SHARDS.len()], at(now));
             assert_eq!(course.from(), [at(from); SHARDS.len()], "{what}");
         }
+    }
+
+    #[test]
+    fn a_change_by_a_clock_that_is_behind_is_found_within_half_a_minute() {
+        let (start, at) = (Instant::now(), |seconds: u64| Micros::from_epoch(seconds * 1_000_000));
+        let mut course = FeedPosition::default();
+        course.advance([at(1_000); SHARDS.len()], at(1_000));
+        let behind = at(1_000).less(CLOCK_SKEW);
+        let mut found = Vec::new();
+        for second in 0..=60 {
+            let [from, ..] = course.next_from(start + Duration::from_secs(second));
+            if from < behind {
+                found.push(second);
+            }
+        }
+        assert_eq!(found, [0, 30, 60]);
     }
 
     #[test]

@@ -276,9 +276,12 @@ const REMEMBERED_LIFE: Duration = Duration::from_hours(24);
 
 impl NamesOfOthers for NameRegistry {
     /// Of names that are served or suspended.
-    fn search(&self, wildcard: &Pattern, tenant: &str) -> Option<Search> {
+    fn search(&self, wildcard: &Pattern, tenant: &str) -> Search {
+        if let Lists::Partial = self.lock().lists {
+            return Search::NotYet;
+        }
         let (snapshot, wildcard, tenant) = (self.snapshot.load_full(), wildcard.clone(), tenant.to_owned());
-        Some(Box::new(move || snapshot.below(&wildcard).any(|owner| owner != tenant)))
+        Search::Yes(Box::new(move || snapshot.below(&wildcard).any(|owner| owner != tenant)))
     }
 }
 

@@ -88,8 +88,10 @@ pub async fn replace(
     let (was, before) = old.map(|old| (old.settings_map, old.settings)).unwrap_or_default();
     let settings = settings::changes(was, before, record.settings);
     let mut write = Write::of(record, old.map_or(0, |old| old.version), settings);
-    // What was found out about an entry that was removed says nothing of the new one.
-    if old.is_some_and(|old| old.status == DomainStatus::Removed) {
+    // What was found out about an entry that was removed says nothing of the new one; nor of one that nobody has looked at while it was
+    // suspended.
+    let is_unobserved = |status| matches!(status, DomainStatus::Removed | DomainStatus::Suspended);
+    if old.is_some_and(|old| is_unobserved(old.status)) && !is_unobserved(record.status) {
         write.attribute(CHECKS, "", None);
     }
     let refused = |error: BuildError| StoreError::Refused(error.into());
@@ -100,9 +102,9 @@ pub async fn replace(
     let update = TransactWriteItem::builder().update(update).build();
     let mut transaction = store.client().transact_write_items().transact_items(update);
     // Who loses an entry to another tenant finds that, too.
-    let former = old.map(|old| old.tenant.as_str()).filter(|former| *former != audit.record.tenant);
+    let former = old.and_then(DomainRecord::owner).filter(|former| *former != audit.record.tenant);
     for tenant in former.into_iter().chain([audit.record.tenant.as_str()]) {
-        let item = audit.record.item(tenant, audit.kept)?;
+        let item = audit.record.seen_by(tenant, former).item(tenant, audit.kept)?;
         let put = Put::builder().table_name(&tables.state).set_item(Some(item)).build().map_err(refused)?;
         transaction = transaction.transact_items(TransactWriteItem::builder().put(put).build());
     }

@@ -105,6 +105,8 @@ impl serde::Serialize for Micros {
     }
 }
 
+/// Clocks of a fleet differ by less: AWS takes no request that is dated five minutes wrong ("Signature Version 4 signing process").
+pub const CLOCK_SKEW: Duration = Duration::from_mins(5);
 const FORM: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
 /// 9999-12-31T23:59:59.999999Z, the last instant of four-digit years (RFC 3339 §1).

@@ -35,7 +35,7 @@ pub use audit::{AuditPage, AuditRecord, Change, audit};
 pub use check_progress::{checks_settled, put_checks_settled};
 pub use day_log::LogDay;
 pub use entry_count::{CountChange, EntryCount, find_entry_count, put_entry_count};
-pub use events::{EVENTS_AHEAD, EVENTS_KEPT, Event, EventId, EventPage, events, put_event};
+pub use events::{EVENTS_KEPT, Event, EventId, EventPage, events, put_event};
 pub use idempotency::{Claimed, KeptAnswer, RequestClaim, RequestKey, claim_request};
 pub use instances::{InstanceItem, MOST_INSTANCES, end_instance, list_instances, put_instance};
 pub use open_order::{OpenOrder, put_open_order, remove_open_order};

@@ -58,8 +58,11 @@ impl CourseRules {
         now: Micros,
     ) -> Course {
         let mut checks = Checks { checked_at: now, failures: 0, away_since: None, findings };
-        let before = old.map_or((0, None), |old| (old.failures, old.away_since));
-        (checks.failures, checks.away_since) = history(before, &checks, now);
+        // What is not served yet fails nobody: its owner may prove the name days before it leads here.
+        if record.status != DomainStatus::Pending {
+            let before = old.map_or((0, None), |old| (old.failures, old.away_since));
+            (checks.failures, checks.away_since) = history(before, &checks, now);
+        }
         let standing = match record.status {
             DomainStatus::Pending => self.pending(record, &checks, now),
             DomainStatus::Active => (checks.failures >= FAILURES).then_some(Standing::Failing),
@@ -100,7 +103,8 @@ impl CourseRules {
         if checks.of(proof).is_some_and(|finding| finding.outcome == Outcome::Passed) {
             return Some(Standing::Verified);
         }
-        let waits_since = record.changed_at?;
+        // Not since its last change, each of which would have it wait anew.
+        let waits_since = record.created_at.or(record.changed_at)?;
         (now >= waits_since.more(self.pending_for)).then_some(Standing::Abandoned)
     }
 
@@ -171,7 +175,7 @@ mod tests {
 
     fn record(status: DomainStatus) -> DomainRecord {
         let record = added_for_tests(&Pattern::parse("a.example").unwrap());
-        DomainRecord { status, changed_at: Some(start()), ..record }
+        DomainRecord { status, created_at: Some(start()), changed_at: Some(start()), ..record }
     }
 
     fn finding(check: Check, outcome: Outcome) -> Finding {
@@ -212,6 +216,37 @@ mod tests {
         let unasked = CourseRules { required: RequiredProof::None, ..RULES };
         let none = followed(unasked, DomainStatus::Pending, &[Failed]);
         assert_eq!(none, [Some(Standing::Verified)], "what was pending before nothing was asked for");
+    }
+
+    #[test]
+    fn a_change_makes_no_entry_wait_anew() {
+        let late = start().more(RULES.pending_for);
+        let record = DomainRecord { changed_at: Some(late), ..record(DomainStatus::Pending) };
+        let course = RULES.follow(&record, None, vec![finding(Check::Dns, Outcome::Failed)], late);
+        assert_eq!(course.standing, Some(Standing::Abandoned));
+    }
+
+    #[test]
+    fn who_proves_a_name_before_it_leads_here_has_the_time_to_move_it() {
+        let rules = CourseRules { required: RequiredProof::Txt, ..RULES };
+        let away = |proof| vec![finding(Check::Dns, Outcome::Failed), finding(Check::Ownership, proof)];
+        let (mut record, mut checks, mut now) = (record(DomainStatus::Pending), None, start());
+        let mut looked = |record: &DomainRecord, proof| {
+            now = now.more(DAY);
+            let course = rules.follow(record, checks.as_ref(), away(proof), now);
+            checks = Some(course.checks);
+            course.standing
+        };
+        for _ in 0..5 {
+            assert_eq!(looked(&record, Outcome::Failed), None);
+        }
+        assert_eq!(looked(&record, Outcome::Passed), Some(Standing::Verified));
+        record.status = DomainStatus::Active;
+        let mut said: Vec<_> = (0..3).map(|_| looked(&record, Outcome::Passed)).collect();
+        record.status = DomainStatus::Failing;
+        said.extend((0..5).map(|_| looked(&record, Outcome::Passed)));
+        let (failing, moved) = (Some(Standing::Failing), Some(Standing::Moved));
+        assert_eq!(said, [None, None, failing, None, None, None, None, moved]);
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::store::{
     Consistency, Store, StoreError,
-    instant::Micros,
-    state_table::{EVENTS_AHEAD, EVENTS_KEPT, Event, EventId, LogDay, events},
+    instant::{CLOCK_SKEW, Micros},
+    state_table::{EVENTS_KEPT, Event, EventId, LogDay, events},
 };
 
 /// Events behind a place.
@@ -29,7 +29,7 @@ pub async fn read(
 ) -> Result<Reading, StoreError> {
     // What is older is forgotten; and a clock may be ahead of ours.
     let oldest = EventId::before(now.less(EVENTS_KEPT));
-    let (mut to, last) = (after.max(oldest), LogDay::of(now.more(EVENTS_AHEAD)));
+    let (mut to, last) = (after.max(oldest), LogDay::of(now.more(CLOCK_SKEW)));
     let (mut found, mut day) = (Vec::new(), to.day());
     for _ in 0..MOST_PAGES {
         let page = events(store, &day, Some(to), limit, consistency).await?;

@@ -1,6 +1,6 @@
 //! Who asks, and with whose entries they may work. A tenant learns nothing of what others have.
 
-use super::{Explained, PatchField, Proof, Refusal, Request, Rules, Sources, Wanted};
+use super::{Asked, Explained, PatchField, Proof, Refusal, Request, Rules, Sources, Wanted};
 use crate::{
     name::Pattern,
     store::domain_table::{DomainRecord, DomainStatus, Tenant},
@@ -42,6 +42,8 @@ pub enum Overlap {
     UnderWildcard,
     /// It is a wildcard, and covers names.
     OverNames,
+    /// None does; but a wildcard of the same tenant covers it, which is suspended.
+    UnderSuspended,
 }
 
 /// Why who asks may not have something.
@@ -63,8 +65,11 @@ pub enum AuthorityRefusal {
     Unverified(Pattern),
     /// A tenant asks for another rate of requests.
     RequestRate(Pattern),
-    /// A tenant asks for a suspension or its end, or for the removal of what is suspended, behind which it could be added anew.
+    /// A tenant asks for a suspension or its end, for the removal of what is suspended, behind which it could be added anew, or for a name
+    /// below a wildcard that is suspended.
     Suspension(Pattern),
+    /// The ask endpoint serves it, or may, and a tenant's entry would decide in its place.
+    Asked(Pattern),
     /// It was changed since it was read.
     OtherVersion {
         /// Which.
@@ -155,9 +160,11 @@ fn sets_a_rate(wanted: &Wanted) -> bool {
     }
 }
 
-/// Whether the name is free for a new entry: neither reserved, nor shared with another tenant.
+/// Whether the name is free for a new entry: neither reserved, nor shared with another tenant, nor served without one. `entry` is what is
+/// there.
 pub(super) fn check_free(
     request: &Request,
+    entry: Option<&DomainRecord>,
     sources: Sources<'_>,
     rules: &Rules,
     overlap: Overlap,
@@ -173,8 +180,12 @@ pub(super) fn check_free(
     if sources.listed.iter().any(|entry| share_names(&entry.name, pattern)) {
         return Err(AuthorityRefusal::Reserved(pattern.clone()).into());
     }
+    if entry.is_none() && sources.asked == Asked::Allowed {
+        return Err(AuthorityRefusal::Asked(pattern.clone()).into());
+    }
     match overlap {
         Overlap::Nothing => Ok(()),
+        Overlap::UnderSuspended => Err(AuthorityRefusal::Suspension(pattern.clone()).into()),
         Overlap::UnderWildcard | Overlap::OverNames => Err(AuthorityRefusal::Overlap(pattern.clone()).into()),
     }
 }
@@ -190,7 +201,11 @@ fn share_names(a: &Pattern, b: &Pattern) -> bool {
 impl AuthorityRefusal {
     pub(super) fn is_of_request(&self) -> bool {
         match self {
-            Self::Taken(_) | Self::Overlap(_) | Self::Suspension(_) | Self::OtherVersion { .. } => false,
+            Self::Taken(_)
+            | Self::Overlap(_)
+            | Self::Asked(_)
+            | Self::Suspension(_)
+            | Self::OtherVersion { .. } => false,
             Self::SingleLabel(_)
             | Self::TargetsItself(_)
             | Self::Reserved(_)
@@ -236,6 +251,11 @@ impl AuthorityRefusal {
                 name,
                 "is suspended and resumed by the operator alone, and not removed meanwhile",
                 "ask the operator; maintenance answers its requests with 503",
+            ),
+            Self::Asked(name) => of_name(
+                name,
+                "is served by the operator's ask endpoint (`domains.ask`), or may be",
+                "ask the operator, whose entries may take its place",
             ),
             Self::Reserved(name) => of_name(name, "is reserved by the operator", RESERVED),
             Self::Taken(name) => of_name(name, "is not available", ANOTHER),

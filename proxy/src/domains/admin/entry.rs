@@ -23,7 +23,9 @@ pub(in crate::domains) fn added(
 ) -> DomainRecord {
     let changed_at = changed(old, now);
     let living = old.filter(|old| old.status != DomainStatus::Removed);
-    let tenant = tenant.or(living.map(|old| old.tenant.as_str())).unwrap_or(DEFAULT_TENANT);
+    let tenant = tenant.or(living.and_then(DomainRecord::owner)).unwrap_or(DEFAULT_TENANT);
+    // Since when others had it is not this tenant's business.
+    let own = living.filter(|old| old.tenant == tenant);
     DomainRecord {
         pattern: pattern.clone(),
         target: target.cloned(),
@@ -32,10 +34,19 @@ pub(in crate::domains) fn added(
         status: DomainStatus::Active,
         tenant: tenant.to_owned(),
         version: old.map_or(0, |old| old.version).saturating_add(1),
-        created_at: old.and_then(|old| old.created_at).or(Some(changed_at)),
+        created_at: own.and_then(|old| old.created_at).or(Some(changed_at)),
         changed_at: Some(changed_at),
         expires_at: None,
     }
+}
+
+/// The entry with the rates of requests that `old` had, where it was the same tenant's: who removes an entry and adds it anew has them
+/// still.
+pub(in crate::domains) fn with_rates_of(old: Option<&DomainRecord>, record: DomainRecord) -> DomainRecord {
+    let Some(old) = old.filter(|old| old.tenant == record.tenant) else { return record };
+    let DomainSettings { request_rate, client_request_rate, .. } = old.settings;
+    let rates = DomainSettings { request_rate, client_request_rate, ..DomainSettings::default() };
+    with_settings(record, rates)
 }
 
 /// The entry with these `settings`, and what they leave out as it was.
@@ -108,5 +119,6 @@ mod tests {
         let again = added(Some(&tombstone), &pattern(), None, None, at(8_000_000));
         assert_eq!((again.status, again.version, again.expires_at), (DomainStatus::Active, 3, None));
         assert_eq!(again.tenant, DEFAULT_TENANT, "whose it was before is nobody's business");
+        assert_eq!(again.created_at, again.changed_at, "nor is since when");
     }
 }

@@ -8,8 +8,8 @@ use crate::{
     store::{
         StoreError,
         domain_table::{DomainRecord, DomainStatus},
-        instant::Micros,
-        state_table::{EVENTS_AHEAD, Event},
+        instant::{CLOCK_SKEW, Micros},
+        state_table::Event,
     },
 };
 
@@ -34,7 +34,7 @@ struct DomainDetail<'a> {
     status: &'static str,
     /// Which of its states this is, counted up by each change: who was told of two knows which one holds.
     version: u64,
-    /// Whose it was until then, if that was another (`Event::is_of`).
+    /// Whose it was until then, if that was another (`Event::seen_by`).
     #[serde(skip_serializing_if = "Option::is_none")]
     former_tenant: Option<&'a str>,
     /// Its own target.
@@ -67,8 +67,7 @@ impl Decision {
         }
         let new = &self.record;
         let Some(kind) = kind(old.map(|old| old.status), new.status) else { return Ok(None) };
-        // What was removed was nobody's any more.
-        let former = old.filter(|old| old.status != DomainStatus::Removed).map(|old| old.tenant.as_str());
+        let former = old.and_then(DomainRecord::owner);
         let detail = DomainDetail {
             status: new.status.as_str(),
             version: new.version,
@@ -80,7 +79,7 @@ impl Decision {
             problem: problem(kind, cause),
         };
         // Once written with a clock that was far ahead, an entry keeps its date, and its events would lie where nobody reads yet.
-        let at = new.changed_at.filter(|at| *at <= now.more(EVENTS_AHEAD)).unwrap_or(now);
+        let at = new.changed_at.filter(|at| *at <= now.more(CLOCK_SKEW)).unwrap_or(now);
         Event::new(kind, &new.pattern, Some(&new.tenant), &detail, at).map(Some)
     }
 }

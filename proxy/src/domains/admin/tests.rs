@@ -8,7 +8,7 @@ use crate::{
     domains::change::tests::{by_operator, lenient},
 };
 
-const TABLE: Sources<'static> = Sources { listed: &[], table: Table::Read };
+const TABLE: Sources<'static> = Sources { listed: &[], table: Table::Read, asked: Asked::No };
 
 fn pattern(text: &str) -> Pattern {
     Pattern::parse(text).unwrap()
@@ -221,7 +221,7 @@ fn what_the_table_does_not_decide_is_refused() {
         for wanted in [present("", "", Existing::Replace), Wanted::Absent, Wanted::Suspended, Wanted::Resumed]
         {
             let request = by_operator(&pattern(name), wanted);
-            let sources = Sources { listed: &listed, table };
+            let sources = Sources { listed: &listed, table, asked: Asked::No };
             let refused = decide(&request, None, Overlap::Nothing, sources, &lenient(), at(1));
             let refused = refused.unwrap_err().to_string();
             assert!(refused.contains(told), "{name} {table:?}: {refused}");
@@ -236,7 +236,7 @@ fn a_new_entry_waits_for_its_proof_and_keeps_it() {
     let status = |required, there: Option<DomainStatus>, tenant: &str, proof| {
         let there = there.map(|status| record("https://a.example", status, "acme"));
         let Wanted::Present { target, settings, tenant, existing, .. } =
-            present("https://a.example", tenant, Existing::Replace)
+            present("https://b.example", tenant, Existing::Replace)
         else {
             unreachable!("an addition")
         };
@@ -258,7 +258,7 @@ fn a_new_entry_waits_for_its_proof_and_keeps_it() {
         (Dns, Some(Active), "zeta", Active),
         (Txt, Some(Active), "", Active),
         (Txt, Some(Active), "zeta", Pending),
-        (Txt, Some(Suspended), "zeta", Suspended),
+        (Txt, Some(Suspended), "", Suspended),
     ] {
         assert_eq!(status(required, there, tenant, Proof::Needed), expected, "{required} {there:?} {tenant}");
         let waived = if there == Some(Suspended) { Suspended } else { Active };

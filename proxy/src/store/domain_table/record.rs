@@ -82,6 +82,12 @@ impl fmt::Display for Shard {
 }
 
 impl DomainRecord {
+    /// Whose it is; what was removed is nobody's any more.
+    #[must_use]
+    pub fn owner(&self) -> Option<&str> {
+        (self.status != DomainStatus::Removed).then_some(self.tenant.as_str())
+    }
+
     /// Reads an item of any writer; malformed attributes are named, never guessed.
     pub(super) fn read(item: &Item) -> Result<Self, StoreError> {
         let reader = Reader { item, key: text_of(item, "domain").unwrap_or_default() };

@@ -22,9 +22,9 @@ use crate::{
 pub struct Change {
     /// `target`, `status`, `tenant`, or one of `settings`.
     pub field: String,
-    /// As it was; absent, there was no entry.
+    /// As it was; absent, there was no entry, or another tenant's.
     pub from: Option<String>,
-    /// As it is; absent, there is no entry.
+    /// As it is; absent, there is no entry, or another tenant's.
     pub to: Option<String>,
 }
 
@@ -55,6 +55,18 @@ pub struct AuditPage {
 }
 
 impl AuditRecord {
+    /// As `tenant` finds it, where the entry has gone from `former` to another: each knows its own side of the change.
+    pub(in crate::store) fn seen_by(&self, tenant: &str, former: Option<&str>) -> Self {
+        let mut seen = self.clone();
+        if let Some(former) = former {
+            for change in &mut seen.changes {
+                let of_the_other = if tenant == former { &mut change.to } else { &mut change.from };
+                *of_the_other = None;
+            }
+        }
+        seen
+    }
+
     /// The item in which `tenant` finds it, for as long as it is `kept`.
     pub(in crate::store) fn item(&self, tenant: &str, kept: Duration) -> Result<Item, StoreError> {
         let mut random = [0_u8; 4];

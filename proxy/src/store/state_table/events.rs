@@ -134,11 +134,28 @@ impl Event {
         })
     }
 
-    /// Whether it is of an entry of `tenant`, or tells that `tenant` has lost one to another.
+    /// As `tenant` may know it: whole, if it is of its entry; none, if it is of another's. Where an entry has gone from one to another, each
+    /// knows its own side of the change.
     #[must_use]
-    pub fn is_of(&self, tenant: &str) -> bool {
+    pub fn seen_by(mut self, tenant: &str) -> Option<Self> {
         let former = self.detail.get(FORMER_TENANT).and_then(Value::as_str);
-        self.tenant.as_deref() == Some(tenant) || former == Some(tenant)
+        let (has_it, had_it) = (self.tenant.as_deref() == Some(tenant), former == Some(tenant));
+        if former.is_none() {
+            return has_it.then_some(self);
+        }
+        let of_the_other = if has_it { "from" } else { "to" };
+        if let Some(Value::Array(changes)) = self.detail.get_mut("changes") {
+            for change in changes.iter_mut().filter_map(Value::as_object_mut) {
+                change.insert(of_the_other.to_owned(), Value::Null);
+            }
+        }
+        if has_it {
+            self.detail.remove(FORMER_TENANT);
+            return Some(self);
+        }
+        self.detail.remove("target");
+        self.tenant = None;
+        had_it.then_some(self)
     }
 
     /// What of a transaction it is.
@@ -202,9 +219,6 @@ fn partition(day: &LogDay) -> String {
 const FORMER_TENANT: &str = "former_tenant";
 /// How long events are kept, and can be told again.
 pub const EVENTS_KEPT: Duration = Duration::from_hours(30 * 24);
-/// How far ahead of a reader's clock an event may be: clocks of a fleet differ by less, since AWS takes no request that is dated five minutes
-/// wrong.
-pub const EVENTS_AHEAD: Duration = Duration::from_mins(5);
 
 #[cfg(test)]
 mod tests {

@@ -18,7 +18,14 @@ fn decide_for(
         [StaticDomain { name: pattern("fixed.example"), target: None, settings: DomainSettings::default() }];
     let reserved = vec![pattern("console.example"), pattern("*.edge.example"), pattern("a.vault.example")];
     let rules = Rules { reserved, ..lenient() };
-    decide(request, there, overlap, Sources { listed: &listed, table: Table::Read }, &rules, at(9))
+    decide(
+        request,
+        there,
+        overlap,
+        Sources { listed: &listed, table: Table::Read, asked: Asked::No },
+        &rules,
+        at(9),
+    )
 }
 
 fn patch(target_text: &str) -> Wanted {
@@ -225,5 +232,63 @@ fn only_an_operator_says_how_many_requests_a_name_may_have() {
         assert_eq!(refused, AuthorityRefusal::RequestRate(pattern("shop.example")).into(), "{wanted:?}");
         let by_operator = by_operator(&pattern("shop.example"), wanted);
         assert!(decide_for(&by_operator, Some(&there), Overlap::Nothing).is_ok(), "{by_operator:?}");
+    }
+}
+
+/// It would be lifted by removing the entry and adding it anew.
+#[test]
+fn a_rate_outlives_the_entry_for_its_tenant() {
+    let rate = "1/s burst 2".parse().ok();
+    let settings = DomainSettings { request_rate: rate, ..DomainSettings::default() };
+    let old = with_settings(record("https://a.example", DomainStatus::Active, OWN), settings);
+    let gone = decide_for(&by_tenant("shop.example", Wanted::Absent), Some(&old), Overlap::Nothing).unwrap();
+    let wanted = present("https://b.example", "", Existing::Keep);
+    for (request, kept) in [
+        (by_tenant("shop.example", wanted.clone()), rate),
+        (by_operator(&pattern("shop.example"), wanted), None),
+    ] {
+        let new = decide_for(&request, Some(&gone.record), Overlap::Nothing).unwrap().record;
+        assert_eq!(new.settings.request_rate, kept, "{request:?}");
+    }
+    let others = DomainRecord { tenant: "zeta".to_owned(), ..gone.record };
+    let request = by_tenant("shop.example", present("https://b.example", "", Existing::Keep));
+    let new = decide_for(&request, Some(&others), Overlap::Nothing).unwrap().record;
+    assert_eq!(new.settings.request_rate, None, "another's");
+}
+
+#[test]
+fn a_tenant_takes_no_name_that_the_ask_endpoint_serves() {
+    let (rules, wanted) = (lenient(), present("https://b.example", "", Existing::Keep));
+    let own = record("https://b.example", DomainStatus::Active, OWN);
+    for (asked, there, is_refused) in [
+        (Asked::No, None, false),
+        (Asked::Denied, None, false),
+        (Asked::Allowed, None, true),
+        (Asked::Allowed, Some(&own), false),
+    ] {
+        let sources = Sources { asked, ..TABLE };
+        let request = by_tenant("shop.example", wanted.clone());
+        let decided = decide(&request, there, Overlap::Nothing, sources, &rules, at(9));
+        let refused = AuthorityRefusal::Asked(pattern("shop.example")).into();
+        assert_eq!(decided.err(), is_refused.then_some(refused), "{asked:?}");
+    }
+}
+
+#[test]
+fn a_suspended_entry_goes_to_no_tenant_that_has_proved_nothing() {
+    let old = record("https://a.example", DomainStatus::Suspended, OWN);
+    for (required, asked_for, is_refused) in [
+        (RequiredProof::Txt, Proof::Needed, true),
+        (RequiredProof::Txt, Proof::Waived, false),
+        (RequiredProof::Dns, Proof::Needed, false),
+    ] {
+        let rules = Rules { required, ..lenient() };
+        let mut wanted = present("https://a.example", "zeta", Existing::Replace);
+        if let Wanted::Present { proof, .. } = &mut wanted {
+            *proof = asked_for;
+        }
+        let decided = decided("shop.example", wanted, Some(&old), &rules);
+        let refused = Refusal::Suspended(pattern("shop.example"));
+        assert_eq!(decided.err(), is_refused.then_some(refused), "{required:?}");
     }
 }
