@@ -25,6 +25,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use arc_swap::ArcSwapOption;
 pub use directory::{IssuerDirectory, IssuerDirectoryError, issuer_directory};
 pub use external_account::ExternalAccountKeyError;
 pub(super) use fault::AcmeFault;
@@ -96,6 +97,22 @@ pub(super) struct OrderRequest {
     pub(super) replaces: Option<Replaced>,
     /// One that was placed before and has no certificate yet.
     pub(super) open: Option<OpenOrder>,
+    /// What becomes known of the order.
+    pub(super) placed: PlacedUrl,
+}
+
+/// The URL of the order that is under way, as soon as the CA or the table has told it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct PlacedUrl(Arc<ArcSwapOption<String>>);
+
+impl PlacedUrl {
+    pub(super) fn get(&self) -> Option<Arc<String>> {
+        self.0.load_full()
+    }
+
+    fn set(&self, url: &str) {
+        self.0.store(Some(Arc::new(url.to_owned())));
+    }
 }
 
 /// A certificate that a new one replaces (RFC 9773 §5). CAs exempt such orders from their limits.

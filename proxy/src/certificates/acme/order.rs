@@ -71,13 +71,17 @@ impl Acme {
         };
         let open = order_request.open.as_ref().filter(is_ours);
         let resumed = match open {
-            Some(open) => resume(&account, open).await?,
+            Some(open) => {
+                order_request.placed.set(&open.url);
+                resume(&account, open).await?
+            }
             None => None,
         };
         let Placed { account, mut order, key } = match resumed {
             Some(resumed) => resumed,
             None => self.begin(account, name, order_request.replaces.as_ref()).await?,
         };
+        order_request.placed.set(order.url());
         // RFC 8555 §7.1.6: pending, ready, processing, valid.
         if order.state().status == OrderStatus::Pending {
             despite_nonces!(self.authorize(&mut order, name, order_request.prefer, challenges).await)?;

@@ -18,7 +18,7 @@ use crate::{
     backoff::Backoff,
     certificates::{
         CertificatesInner,
-        acme::{AcmeFault, Issued, OrderError, OrderRequest, Prefer, Replaced},
+        acme::{AcmeFault, Issued, OrderError, OrderRequest, PlacedUrl, Prefer, Replaced},
         choice::Candidate,
         failure::{self, OrderFailure, OrderFault},
         issuer::Issuer,
@@ -99,15 +99,21 @@ impl Run<'_> {
         }
     }
 
-    /// The lease is renewed while the order goes on. Losing it does not end the order: the commit decides.
+    /// The lease is renewed before the order and while it goes on. Losing it then does not end the order: the commit decides.
     pub(super) async fn order(&mut self, index: usize, lock: &Lock, grant: Grant) {
         let Some(issuer) = self.inner.issuers.get(index) else { return self.seen.pass_on() };
-        let began = clock::now();
+        // Since it was taken the table was asked many times, each within its own time-out, or the machine has stood still: whoever has it
+        // by now orders. Who waits for a store that is slower than leases orders at last all the same.
+        if !self.is_held(lock).await && clock::wall() < self.goal.give_up_at {
+            return self.seen.look_again();
+        }
+        let (began, placed) = (clock::now(), PlacedUrl::default());
         let outcome = {
             let order_request = OrderRequest {
                 prefer: self.prefer(),
                 replaces: self.replaces(issuer),
                 open: self.open_order().cloned(),
+                placed: placed.clone(),
             };
             let order = issue(self.inner, issuer, &self.goal.name, order_request);
             let keep = keep_lease(self.inner, lock);
@@ -129,8 +135,8 @@ impl Run<'_> {
             Err(error) => {
                 self.inner.metrics.orders.bump(outcome_of(&error));
                 let cause = error.source().map(ToString::to_string);
-                if error.ends_order() {
-                    self.forget_open_order().await;
+                if let Some(url) = placed.get().filter(|_| error.ends_order()) {
+                    self.forget_open_order(&url).await;
                 }
                 warn!(server_name = %self.goal.name, issuer = issuer.name(), seconds, %error, cause, "order failed");
                 let fault = self.fault(issuer, grant, &error).await;
@@ -141,8 +147,10 @@ impl Run<'_> {
     }
 
     /// Nothing can be made of it.
-    async fn forget_open_order(&self) {
-        if let Err(error) = state_table::remove_open_order(&self.inner.store, &self.goal.name).await {
+    async fn forget_open_order(&self, url: &str) {
+        if let Err(error) =
+            state_table::remove_open_order(&self.inner.store, &self.goal.name, Some(url)).await
+        {
             warn_of(&self.goal.name, &error, "the order that failed was not forgotten");
         }
     }
@@ -391,6 +399,13 @@ const UNRECORDED: Duration = Duration::from_hours(24);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        certificates::{
+            step::{Goal, LeaseState, OrderFacts},
+            tests::{Fleet, Instance},
+        },
+        store::certificate_table::StoredCertificates,
+    };
 
     #[test]
     fn the_ca_is_let_in_by_tls_only_where_every_guard_knows_the_name() {
@@ -414,5 +429,41 @@ mod tests {
             );
         }
         assert_eq!(prefer(1, None, now), Prefer::Http);
+    }
+
+    #[tokio::test]
+    async fn who_has_lost_the_lease_before_the_order_places_none() {
+        let fleet = Fleet::new(None).await;
+        let instance = fleet.instance();
+        let mut run = run(&instance);
+        let lost = Lock::untaken(&run.goal.name);
+        run.seen.lease = LeaseState::Held(lost.clone());
+        run.order(0, &lost, Grant::default()).await;
+        assert!(matches!(run.seen.lease, LeaseState::Unasked), "{:?}", run.seen.lease);
+        assert_eq!(instance.orders(), 0);
+        // Leases that are lost faster than they are renewed keep nobody waiting for ever.
+        run.goal.give_up_at = clock::wall();
+        run.order(0, &lost, Grant::default()).await;
+        assert_eq!(instance.orders(), 1);
+    }
+
+    /// An order that is under way.
+    fn run(instance: &Instance) -> Run<'_> {
+        Run {
+            inner: &instance.certificates.inner,
+            goal: Goal {
+                name: Pattern::parse("a.served.example").unwrap(),
+                purpose: Purpose::Obtain,
+                superseded: None,
+                issuers: 1,
+                give_up_at: clock::wall() + Duration::from_mins(1),
+            },
+            seen: OrderFacts::nothing(),
+            stored_certificates: StoredCertificates::default(),
+            is_written: true,
+            charge: Charge::Client(None),
+            deferred_until: None,
+            is_charged: false,
+        }
     }
 }
