@@ -123,6 +123,13 @@ pub(super) struct Replaced {
     pub(super) account: String,
 }
 
+impl Replaced {
+    /// Whether the account with this URL may name it: the CA asks who replaces a certificate.
+    pub(super) fn is_of(&self, account: &str) -> bool {
+        self.account == account
+    }
+}
+
 /// Why an order failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OrderError {

@@ -42,6 +42,17 @@ impl Acme {
         Ok(account)
     }
 
+    /// The URL of the account as memory or the table has it; none before one was registered. The CA is not asked.
+    pub(in crate::certificates) async fn account_url(&self) -> Result<Option<String>, StoreError> {
+        // Who loads it may wait for the CA.
+        if let Ok(held) = self.account.try_lock()
+            && let Some(account) = &*held
+        {
+            return Ok(Some(account.id().to_owned()));
+        }
+        Ok(location(&self.find_account().await?))
+    }
+
     /// Has account and directory read again.
     pub(super) async fn forget_account(&self) {
         *self.account.lock().await = None;

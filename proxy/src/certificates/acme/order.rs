@@ -140,7 +140,8 @@ impl Acme {
         replaced: Option<&Replaced>,
     ) -> Result<(Account, Order), OrderError> {
         let identifiers = [Identifier::Dns(name.to_string())];
-        let replaced = replaced.filter(|replaced| replaced.account == account.id());
+        let replaced =
+            replaced.filter(|replaced| self.exempts_replacements() && replaced.is_of(account.id()));
         if let Some(replaced) = replaced {
             let wanted = self.wanted(&account, &identifiers).await?.replaces(replaced.certificate.clone());
             if let Some(order) = replace(&account, &wanted, &self.lacks_replacement).await? {

@@ -18,7 +18,7 @@ use crate::{
     backoff::Backoff,
     certificates::{
         CertificatesInner,
-        acme::{AcmeFault, Issued, OrderError, OrderRequest, PlacedUrl, Prefer, Replaced},
+        acme::{Acme, AcmeFault, Issued, OrderError, OrderRequest, PlacedUrl, Prefer, Replaced},
         choice::Candidate,
         failure::{self, OrderFailure, OrderFault},
         issuer::Issuer,
@@ -52,7 +52,7 @@ impl Run<'_> {
             self.defer(until);
             return Ok(());
         }
-        let draw = Draw { is_paid, ..self.draw(acme.issuer.as_str(), self.counted(asked)) };
+        let draw = Draw { is_paid, ..self.draw(acme.issuer.as_str(), self.counted(asked, acme).await) };
         if let Some(until) = inner.spend_all(&draw, now).await? {
             self.defer(until);
             return Ok(());
@@ -78,10 +78,13 @@ impl Run<'_> {
         self.seen.pass_on();
     }
 
-    /// RFC 9773 §5 lets a CA exempt an order that names the certificate it replaces.
-    fn counted(&self, issuer: &Issuer) -> Counted {
-        let exempts = issuer.acme().is_some_and(|acme| acme.exempts_replacements());
-        if exempts && self.replaces(issuer).is_some() { Counted::Exempt } else { Counted::Yes }
+    /// How the CA counts the order.
+    async fn counted(&self, issuer: &Issuer, acme: &Acme) -> Counted {
+        let Some(replaced) = self.replaces(issuer).filter(|_| acme.exempts_replacements()) else {
+            return Counted::Yes;
+        };
+        // Where the table does not tell, it is charged.
+        counted(&replaced, acme.account_url().await.unwrap_or_default().as_deref())
     }
 
     pub(super) fn draw<'a>(&'a self, issuer: &'a str, counted: Counted) -> Draw<'a> {
@@ -138,6 +141,7 @@ impl Run<'_> {
                 if let Some(url) = placed.get().filter(|_| error.ends_order()) {
                     self.forget_open_order(&url).await;
                 }
+                self.give_back_certificate(issuer, &error).await;
                 warn!(server_name = %self.goal.name, issuer = issuer.name(), seconds, %error, cause, "order failed");
                 let fault = self.fault(issuer, grant, &error).await;
                 let is_held = self.is_held(lock).await;
@@ -152,6 +156,16 @@ impl Run<'_> {
             state_table::remove_open_order(&self.inner.store, &self.goal.name, Some(url)).await
         {
             warn_of(&self.goal.name, &error, "the order that failed was not forgotten");
+        }
+    }
+
+    /// A CA counts the certificates of a registered domain, and an order that has failed made none. One that is gone on with is charged
+    /// again.
+    async fn give_back_certificate(&self, issuer: &Issuer, error: &OrderError) {
+        let is_issued = matches!(error, OrderError::Unusable { .. });
+        if let Some(acme) = issuer.acme().filter(|_| !is_issued) {
+            let draw = self.draw(acme.issuer.as_str(), Counted::Yes);
+            self.inner.give_back_certificate(&draw, clock::wall()).await;
         }
     }
 
@@ -311,6 +325,11 @@ fn prefer(failures: u32, site: Option<&DomainEntry>, now: Micros) -> Prefer {
     if failures % 2 == 1 && is_known_everywhere { Prefer::TlsAlpn } else { Prefer::Http }
 }
 
+/// RFC 9773 §5 lets a CA exempt an order that names the certificate it replaces, which the account that ordered that one may do.
+fn counted(replaced: &Replaced, account: Option<&str>) -> Counted {
+    if account.is_some_and(|account| replaced.is_of(account)) { Counted::Exempt } else { Counted::Yes }
+}
+
 fn replaces(purpose: Purpose, held: &Candidate, record: &OrderRecord, issuer: &Issuer) -> Option<Replaced> {
     let is_its = matches!(purpose, Purpose::Renew | Purpose::Replace)
         && held.issuer == *issuer.key()
@@ -464,6 +483,20 @@ mod tests {
             charge: Charge::Client(None),
             deferred_until: None,
             is_charged: false,
+        }
+    }
+
+    #[test]
+    fn a_renewal_is_exempt_only_for_the_account_that_ordered_what_it_replaces() {
+        let certificate =
+            CertificateIdentifier { authority_key_identifier: "AQE".into(), serial: "AQ".into() };
+        let replaced = Replaced { certificate, account: "https://ca.example/account/old".to_owned() };
+        for (account, expected) in [
+            (Some("https://ca.example/account/old"), Counted::Exempt),
+            (Some("https://ca.example/account/new"), Counted::Yes),
+            (None, Counted::Yes),
+        ] {
+            assert_eq!(counted(&replaced, account), expected, "{account:?}");
         }
     }
 }
