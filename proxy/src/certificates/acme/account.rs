@@ -87,8 +87,9 @@ impl Acme {
     }
 
     /// Whether `error`, the CA's answer to a request by `account`, means that the account is lost.
-    pub(super) async fn loss(&self, account: &Account, error: &Error) -> Option<AccountLoss> {
-        match kind(error)? {
+    pub(super) async fn loss(&self, account: &Account, error: &OrderError) -> Option<AccountLoss> {
+        let OrderError::Refused(problem) = error else { return None };
+        match problem.kind.as_deref()? {
             FORGOTTEN => Some(AccountLoss::Forgotten),
             // It may also be the order that is refused: a change of the account that changes nothing tells.
             UNAUTHORIZED => {

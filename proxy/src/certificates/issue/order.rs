@@ -18,7 +18,7 @@ use crate::{
     backoff::Backoff,
     certificates::{
         CertificatesInner,
-        acme::{Acme, AcmeFault, Issued, OrderError, OrderRequest, PlacedUrl, Prefer, Replaced},
+        acme::{Acme, AcmeFault, Issued, OrderError, OrderRequest, PlacedUrl, Prefer, Replaced, brief},
         choice::Candidate,
         failure::{self, OrderFailure, OrderFault},
         issuer::Issuer,
@@ -137,7 +137,7 @@ impl Run<'_> {
             }
             Err(error) => {
                 self.inner.metrics.orders.bump(outcome_of(&error));
-                let cause = error.source().map(ToString::to_string);
+                let cause = error.source().map(|cause| brief(&cause.to_string()));
                 if let Some(url) = placed.get().filter(|_| error.ends_order()) {
                     self.forget_open_order(&url).await;
                 }
@@ -171,12 +171,20 @@ impl Run<'_> {
 
     async fn fault(&self, issuer: &Issuer, grant: Grant, error: &OrderError) -> OrderFault {
         let now = clock::wall();
-        match (error.fault(registered_domain(self.goal.name.name())), issuer) {
+        let fault = error.fault(registered_domain(self.goal.name.name()));
+        // Whatever it says of this name, a CA that says it answers the others again.
+        if let (AcmeFault::Name | AcmeFault::Limit | AcmeFault::Nobody, Issuer::Acme(acme)) = (fault, issuer)
+            && grant.pause.is_some()
+        {
+            acme.end_pause().await;
+        }
+        match (fault, issuer) {
             (AcmeFault::Name, _) => OrderFault::Name,
             (AcmeFault::Limit, _) => OrderFault::Limit(failure::limited_until(now, error.retry_after())),
             (AcmeFault::Issuer, Issuer::Acme(acme)) => {
                 OrderFault::Issuer(acme.begin_pause(grant.pause, error, now).await)
             }
+            (AcmeFault::Ours, _) => OrderFault::Ours,
             (AcmeFault::Nobody, _) | (AcmeFault::Issuer, Issuer::Internal(_)) => OrderFault::Nobody,
         }
     }
@@ -398,7 +406,9 @@ fn outcome_of(error: &OrderError) -> Ordered {
         | OrderError::UnknownProfile { .. }
         | OrderError::ExternalAccountRefused { .. } => Ordered::Refuse,
         OrderError::Invalid { .. } => Ordered::Invalid,
-        OrderError::Unreachable { .. } | OrderError::Unavailable { .. } => Ordered::Unreachable,
+        OrderError::Unreachable { .. } | OrderError::Unavailable { .. } | OrderError::Malformed { .. } => {
+            Ordered::Unreachable
+        }
         OrderError::Slow { .. } => Ordered::Slow,
         OrderError::Dns(_) => Ordered::Dns,
         OrderError::Store(_)
@@ -421,7 +431,7 @@ mod tests {
     use crate::{
         certificates::{
             step::{Goal, LeaseState, OrderFacts},
-            tests::{Fleet, Instance},
+            tests::{Fleet, Instance, nobody},
         },
         store::certificate_table::StoredCertificates,
     };
@@ -464,6 +474,29 @@ mod tests {
         run.goal.give_up_at = clock::wall();
         run.order(0, &lost, Grant::default()).await;
         assert_eq!(instance.orders(), 1);
+    }
+
+    /// Before, one order was placed in each time that an order may take.
+    #[tokio::test]
+    async fn what_a_ca_says_of_a_name_ends_its_pause() {
+        let mut fleet = Fleet::new(None).await;
+        fleet.config.certificates.issuers = vec![nobody()];
+        let instance = fleet.instance();
+        let run = run(&instance);
+        let issuer @ Issuer::Acme(acme) = &run.inner.issuers[0] else { panic!("the internal issuer") };
+        let invalid = || OrderError::Invalid { problem: "no such host".to_owned() };
+        for (error, is_ended) in
+            [(invalid(), true), (OrderError::NoChallenge, true), (OrderError::BadNonce, false)]
+        {
+            acme.begin_pause(None, &OrderError::BadNonce, clock::wall()).await;
+            let pause = acme.find_pause().await.unwrap();
+            assert!(pause.is_some());
+            run.fault(issuer, Grant { pause }, &error).await;
+            assert_eq!(acme.find_pause().await.unwrap().is_none(), is_ended, "{error}");
+        }
+        let other = acme.find_pause().await.unwrap().unwrap();
+        run.fault(issuer, Grant::default(), &invalid()).await;
+        assert_eq!(acme.find_pause().await.unwrap(), Some(other), "an order from before it");
     }
 
     /// An order that is under way.
