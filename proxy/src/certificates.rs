@@ -316,27 +316,36 @@ impl Certificates {
 
     /// The certificate that answers a tls-alpn-01 validation of `name` (RFC 8737 §3), from memory or the table.
     ///
-    /// The caller has found that `name` may be served; `from` is who validates, on whose budget the table is read.
-    pub async fn tls_alpn_answer(&self, name: &ServerName, from: IpAddr) -> Option<Arc<CertifiedKey>> {
-        let (inner, name) = (Arc::clone(&self.inner), name.clone());
+    /// `permission` is the name's, and not denied; `from` is who validates, on whose budget the table is read.
+    pub async fn tls_alpn_answer(
+        &self,
+        name: &ServerName,
+        permission: &Permission,
+        from: IpAddr,
+    ) -> Option<Arc<CertifiedKey>> {
+        let (inner, name, permission) = (Arc::clone(&self.inner), name.clone(), permission.clone());
         let answer = self.inner.control.spawn(async move {
-            inner.challenges.tls_alpn_answer(&name, || inner.domains.admits_challenge(from)).await
+            let admit = || inner.domains.admits_challenge(&permission, from);
+            inner.challenges.tls_alpn_answer(&name, admit).await
         });
         answer.await.ok().flatten()
     }
 
     /// The key authorization that answers an http-01 validation (RFC 8555 §8.3), from memory or the table.
     ///
-    /// The caller has found that `name` may be served; `from` is who validates, on whose budget the table is read.
+    /// `permission` is the name's, and not denied; `from` is who validates, on whose budget the table is read.
     pub async fn http_answer(
         &self,
         name: &ServerName,
+        permission: &Permission,
         token: &ChallengeToken,
         from: IpAddr,
     ) -> Option<String> {
-        let (inner, name, token) = (Arc::clone(&self.inner), name.clone(), token.clone());
+        let (inner, name, permission, token) =
+            (Arc::clone(&self.inner), name.clone(), permission.clone(), token.clone());
         let answer = self.inner.control.spawn(async move {
-            inner.challenges.http_answer(&name, token.as_str(), || inner.domains.admits_challenge(from)).await
+            let admit = || inner.domains.admits_challenge(&permission, from);
+            inner.challenges.http_answer(&name, token.as_str(), admit).await
         });
         answer.await.ok().flatten()
     }

@@ -90,8 +90,7 @@ impl Cleartext {
             Plan::Edge => Ok((RequestOutcome::NameEdge, self.edge())),
             Plan::Challenge { name, token } => {
                 let permission = self.admit(&name, downstream, record).await?;
-                let token = token.filter(|_| permission.allows_reads());
-                Ok(self.challenge(&name, token, downstream).await)
+                Ok(self.challenge(&name, &permission, token, downstream).await)
             }
             Plan::Redirect { host } => {
                 self.admit(&host.name, downstream, record).await?;
@@ -126,11 +125,13 @@ impl Cleartext {
     async fn challenge(
         &self,
         name: &ServerName,
+        permission: &Permission,
         token: Option<ChallengeToken>,
         downstream: &Downstream,
     ) -> (RequestOutcome, Answer) {
+        let (certificates, from) = (&self.service.certificates, downstream.peer.ip());
         let answer = match token {
-            Some(token) => self.service.certificates.http_answer(name, &token, downstream.peer.ip()).await,
+            Some(token) => certificates.http_answer(name, permission, &token, from).await,
             None => None,
         };
         match answer {

@@ -150,6 +150,8 @@ struct DomainsInner {
     budgets: Mutex<LookupBudgets>,
     /// Of their own, so that look-ups of unknown names take none from a CA.
     challenge_budgets: Mutex<LookupBudgets>,
+    /// Again of their own, so that a flood of unknown names takes none from a CA that validates a known one.
+    unknown_challenge_budgets: Mutex<LookupBudgets>,
     denials: broadcast::Sender<Denied>,
     progress: watch::Sender<ListingProgress>,
     outage: Mutex<Outage>,
@@ -201,6 +203,7 @@ impl Domains {
             revalidations: Arc::new(Semaphore::new(REVALIDATIONS)),
             budgets: budgets(),
             challenge_budgets: budgets(),
+            unknown_challenge_budgets: budgets(),
             denials: broadcast::Sender::new(DENIALS_HELD),
             progress: watch::Sender::new(progress),
             outage: Mutex::default(),
@@ -279,10 +282,12 @@ impl Domains {
         self.inner.admit(caller, clock::now()).is_ok()
     }
 
-    /// Charges `client` for a look-up of challenges; returns whether it may be made.
+    /// Charges `client` for a look-up of challenges of a name with this permission; returns whether it may be made. Where look-ups are
+    /// spent the name may be one that another instance has had allowed, and has validated.
     #[must_use]
-    pub fn admits_challenge(&self, client: IpAddr) -> bool {
-        self.inner.admit_challenge(client, clock::now()).is_ok()
+    pub fn admits_challenge(&self, permission: &Permission, client: IpAddr) -> bool {
+        !matches!(permission, Permission::Deny(_))
+            && self.inner.admit_challenge(permission, client, clock::now()).is_ok()
     }
 
     /// Whether a look-up for `caller` would be admitted now; nothing is charged.

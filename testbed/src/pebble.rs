@@ -162,6 +162,28 @@ pub fn without_renewal_info(body: Bytes) -> Bytes {
     }
 }
 
+/// An order of a CA that takes long to issue: it has been finalized, and its certificate is not there yet (RFC 8555 §7.4).
+#[must_use]
+pub fn still_processing(body: Bytes) -> Bytes {
+    let Ok(Value::Object(mut object)) = serde_json::from_slice(&body) else { return body };
+    if !object.contains_key("finalize") || object.get("status").is_none_or(|status| status != "valid") {
+        return body;
+    }
+    object.remove("certificate");
+    object.insert("status".to_owned(), json!("processing"));
+    Value::Object(object).to_string().into()
+}
+
+/// An order of a CA that does not repeat what it is to replace, against RFC 9773 §5.
+#[must_use]
+pub fn without_replaces(body: Bytes) -> Bytes {
+    let Ok(Value::Object(mut object)) = serde_json::from_slice(&body) else { return body };
+    match object.remove("replaces") {
+        Some(_) => Value::Object(object).to_string().into(),
+        None => body,
+    }
+}
+
 /// Puts a challenge of a type that nobody knows before the others (RFC 8555 §7.5.1 leaves the choice to the client).
 #[must_use]
 pub fn with_unknown_challenge(body: Bytes) -> Bytes {

@@ -25,6 +25,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use arc_swap::ArcSwapOption;
 pub use directory::{IssuerDirectory, IssuerDirectoryError, issuer_directory};
 pub use external_account::ExternalAccountKeyError;
 pub(super) use fault::AcmeFault;
@@ -60,6 +61,8 @@ pub(super) struct Acme {
     account: Mutex<Option<Account>>,
     /// Until when the fleet does not ask it, in milliseconds since the epoch.
     paused_until_millis: AtomicU64,
+    /// When that was last read from the table, in the same.
+    pause_read_at_millis: AtomicU64,
     /// Whether it has said that it does not know orders that replace a certificate.
     lacks_replacement: AtomicBool,
     /// Where it says when to renew, once its directory was read for that.
@@ -96,6 +99,22 @@ pub(super) struct OrderRequest {
     pub(super) replaces: Option<Replaced>,
     /// One that was placed before and has no certificate yet.
     pub(super) open: Option<OpenOrder>,
+    /// What becomes known of the order.
+    pub(super) placed: PlacedUrl,
+}
+
+/// The URL of the order that is under way, as soon as the CA or the table has told it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct PlacedUrl(Arc<ArcSwapOption<String>>);
+
+impl PlacedUrl {
+    pub(super) fn get(&self) -> Option<Arc<String>> {
+        self.0.load_full()
+    }
+
+    fn set(&self, url: &str) {
+        self.0.store(Some(Arc::new(url.to_owned())));
+    }
 }
 
 /// A certificate that a new one replaces (RFC 9773 §5). CAs exempt such orders from their limits.
@@ -104,6 +123,13 @@ pub(super) struct Replaced {
     pub(super) certificate: CertificateIdentifier<'static>,
     /// The account that ordered it.
     pub(super) account: String,
+}
+
+impl Replaced {
+    /// Whether the account with this URL may name it: the CA asks who replaces a certificate.
+    pub(super) fn is_of(&self, account: &str) -> bool {
+        self.account == account
+    }
 }
 
 /// Why an order failed.
@@ -120,6 +146,15 @@ pub(super) enum OrderError {
     /// A problem document (RFC 8555 §6.7).
     #[error("the CA refuses: {}", .0.problem)]
     Refused(AcmeProblem),
+    /// An answer that ACME has no place for: no JSON, another object, a field that is missing.
+    #[error("the CA's answer cannot be used{}: {problem}", of_status(*status))]
+    Malformed {
+        problem: String,
+        /// Of the answer.
+        status: Option<u16>,
+        /// When it may be asked again.
+        retry_after: Option<SystemTime>,
+    },
     /// It refuses every nonce (RFC 8555 §6.5).
     #[error(
         "the CA refuses its own nonces; it may have lost its state, or several servers behind its name do not share theirs"
@@ -189,6 +224,8 @@ pub(super) enum Awaited {
     Challenge,
     /// The CA, which looks for the challenge.
     Validation,
+    /// The certificate, of an order that has been finalized or may have been: the CA gives it sooner or later.
+    Issuance,
 }
 
 impl Awaited {
@@ -196,6 +233,9 @@ impl Awaited {
         match self {
             Self::Challenge => {
                 " to show its challenge; where Route 53 takes longer than that, raise `certificates.order_deadline`"
+            }
+            Self::Issuance => {
+                " to give the certificate, which is fetched later; where the CA often takes so long, raise `certificates.order_deadline`"
             }
             Self::Ca | Self::Validation => "",
         }
@@ -208,7 +248,7 @@ pub(super) struct AcmeProblem {
     pub(super) problem: String,
     /// Its type, a URN.
     pub(super) kind: Option<String>,
-    /// The status that it repeats.
+    /// Of the answer that it was, else the one that it repeats (RFC 9457 §3.1.2 leaves that out as it likes).
     pub(super) status: Option<u16>,
     /// When the CA may be asked again.
     pub(super) retry_after: Option<SystemTime>,
@@ -278,6 +318,7 @@ impl Acme {
             deadline: *certificates.order_deadline,
             account: Mutex::default(),
             paused_until_millis: AtomicU64::new(0),
+            pause_read_at_millis: AtomicU64::new(0),
             lacks_replacement: AtomicBool::new(false),
             renewal_info_url: Mutex::default(),
         }))
@@ -335,7 +376,7 @@ async fn within<T>(
 }
 
 impl OrderError {
-    /// Whether going on with the order would lead to the same; one that the CA is slow to answer may be stuck.
+    /// Whether going on with the order would lead to the same; one that the CA is slow to answer before its finalization may be stuck.
     pub(super) fn ends_order(&self) -> bool {
         match self {
             Self::Unusable { .. } | Self::Invalid { .. } | Self::Slow { awaiting: Awaited::Ca } => true,
@@ -348,8 +389,30 @@ impl OrderError {
     pub(super) fn retry_after(&self) -> Option<SystemTime> {
         match self {
             Self::Refused(refusal) => refusal.retry_after,
-            Self::Unreachable { retry_after, .. } | Self::Unavailable { retry_after, .. } => *retry_after,
+            Self::Unreachable { retry_after, .. }
+            | Self::Unavailable { retry_after, .. }
+            | Self::Malformed { retry_after, .. } => *retry_after,
             _ => None,
+        }
+    }
+
+    /// Whether it is a limit (RFC 8555 §6.6, RFC 6585 §4), whose date the CA has reckoned; a server that fails has guessed it at most.
+    pub(super) fn is_limit(&self) -> bool {
+        match self {
+            Self::Refused(refusal) => refusal.is_of_kind(RATE_LIMITED) || refusal.status == Some(429),
+            Self::Unavailable { status, .. } => *status == hyper::StatusCode::TOO_MANY_REQUESTS,
+            Self::Malformed { status, .. } => *status == Some(429),
+            _ => false,
+        }
+    }
+
+    /// Whether the CA knows nothing of what was asked for, or refuses it for what it is.
+    fn denies_the_resource(&self) -> bool {
+        match self {
+            Self::Refused(problem) => problem.is_of_the_request(),
+            // What stands before a CA may answer 403 or 400 to anything, but says of a page that there is none.
+            Self::Malformed { status, .. } => matches!(status, Some(404 | 410)),
+            _ => false,
         }
     }
 }
@@ -366,19 +429,34 @@ impl From<instant_acme::Error> for OrderError {
                 Self::ExternalAccountMissing
             }
             instant_acme::Error::Api(problem) => Self::Refused(AcmeProblem {
-                problem: problem.to_string(),
+                problem: brief(&problem.to_string()),
                 kind: problem.r#type,
-                status: problem.status,
+                // An order that failed is told of with success.
+                status: http::status().filter(|status| *status >= 400).or(problem.status),
                 retry_after: http::retry_after(),
             }),
-            source => match http::unexpected_status(&source) {
-                Some((resource, status)) => {
+            source => match (http::unexpected_status(&source), http::status()) {
+                (Some((resource, status)), _) => {
                     Self::Unavailable { resource, status, retry_after: http::retry_after() }
                 }
-                None => Self::Unreachable { source, retry_after: http::retry_after() },
+                (None, None) => Self::Unreachable { source, retry_after: http::retry_after() },
+                (None, status) => Self::Malformed {
+                    problem: brief(&source.to_string()),
+                    status,
+                    retry_after: http::retry_after(),
+                },
             },
         }
     }
+}
+
+/// As much of what a CA says as a log line and an item are to hold, on one line.
+pub(in crate::certificates) fn brief(text: &str) -> String {
+    text.chars().take(MOST_SAID).map(|char| if char.is_control() { ' ' } else { char }).collect()
+}
+
+fn of_status(status: Option<u16>) -> String {
+    status.map(|status| format!(" (status {status})")).unwrap_or_default()
 }
 
 fn profile_remedy(offered: &[String]) -> String {
@@ -393,4 +471,8 @@ const BAD_NONCE: &str = "urn:ietf:params:acme:error:badNonce";
 const FORGOTTEN: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
 const UNAUTHORIZED: &str = "urn:ietf:params:acme:error:unauthorized";
 const MALFORMED: &str = "urn:ietf:params:acme:error:malformed";
+const RATE_LIMITED: &str = "urn:ietf:params:acme:error:rateLimited";
+const SERVER_INTERNAL: &str = "urn:ietf:params:acme:error:serverInternal";
 const EXTERNAL_ACCOUNT_REQUIRED: &str = "urn:ietf:params:acme:error:externalAccountRequired";
+/// In characters. The longest that a CA needs is that of a limit, with a link to its explanation.
+const MOST_SAID: usize = 500;

@@ -108,6 +108,7 @@ impl Cache {
     pub(super) fn replace(&self, candidate: &Candidate, now: SystemTime) -> Arc<Slot> {
         let slot = self.keep(candidate, now);
         slot.current.store(Some(Arc::clone(&candidate.pair.certificate)));
+        slot.is_unwritten.store(false, Ordering::Relaxed);
         slot
     }
 

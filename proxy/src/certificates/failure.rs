@@ -23,9 +23,12 @@ pub(super) enum OrderFault {
     Name,
     /// Unknown: the name backs off, and it does not count.
     Nobody,
+    /// This side's: the name backs off for some minutes, and it does not count.
+    Ours,
     /// The CA limits the name or its registered domain, until then.
     Limit(SystemTime),
-    /// The issuer's, which is not asked for any name until then.
+    /// The issuer's, which is not asked for any name until then. Twice in a row it may be this name alone that the issuer fails at: it
+    /// backs off for some minutes, so that others try the issuer next.
     Issuer(SystemTime),
 }
 
@@ -35,7 +38,8 @@ impl OrderFault {
         match self {
             Self::Name => (0, None),
             Self::Nobody => (1, None),
-            Self::Limit(until) | Self::Issuer(until) => (2, Some(until)),
+            Self::Ours => (2, None),
+            Self::Limit(until) | Self::Issuer(until) => (3, Some(until)),
         }
     }
 }
@@ -44,6 +48,7 @@ impl OrderFailure {
     /// A certificate was issued and could not be written.
     pub(super) fn not_kept() -> Self {
         let problem = "the certificate was issued, but could not be written to the table".to_owned();
+        // Not as an outage of ours: one more order may be one more certificate of the same name, of which CAs give a few a week.
         Self { fault: OrderFault::Nobody, problem }
     }
 
@@ -57,12 +62,15 @@ impl OrderFailure {
 /// `record` after `failure` at `now`.
 pub(super) fn after(record: &OrderRecord, failure: &OrderFailure, now: SystemTime) -> OrderRecord {
     let mut record = record.clone();
+    let had_failed = record.problem.is_some();
     record.problem = Some(failure.problem.chars().take(MAX_PROBLEM).collect());
     record.retry_at = Some(match failure.fault {
         OrderFault::Name | OrderFault::Nobody => {
             record.failures = record.failures.saturating_add(1);
             now + back_off(&record.name, record.failures)
         }
+        OrderFault::Ours => unjudged(&mut record, now),
+        OrderFault::Issuer(until) if had_failed => unjudged(&mut record, now).max(until),
         OrderFault::Limit(until) | OrderFault::Issuer(until) => until,
     });
     if failure.fault == OrderFault::Name {
@@ -76,6 +84,14 @@ pub(super) fn after(record: &OrderRecord, failure: &OrderFailure, now: SystemTim
         }
     }
     record
+}
+
+/// When a name is tried again whose orders fail for nothing that the CA has said of it: within some minutes, however long that lasts. The
+/// failures that it has on its own account stay as they are.
+fn unjudged(record: &mut OrderRecord, now: SystemTime) -> SystemTime {
+    let next = record.failures.saturating_add(1).min(MOST_UNJUDGED);
+    record.failures = record.failures.max(next);
+    now + back_off(&record.name, next)
 }
 
 /// How long a name waits after `failures` in a row: the steps of Let's Encrypt's integration guide, and up to a fifth more, so that names
@@ -107,11 +123,25 @@ pub(super) fn within_hour(failed_at: &[SystemTime], now: SystemTime) -> impl Ite
     failed_at.iter().copied().filter(move |at| *at <= now && now < *at + HOUR)
 }
 
-/// Until when an issuer is not asked after `failures` in a row. If its last answer named a date, that one is used in
-/// full (RFC 8555 §6.6), but for no longer than the longest limit of a CA, since clocks can be years off.
-pub(super) fn paused_until(now: SystemTime, failures: u32, retry_after: Option<SystemTime>) -> SystemTime {
+/// Until when an issuer is not asked after `failures` in a row. If its last answer named a date, that one is used: that of a limit in
+/// full (RFC 8555 §6.6), but for no longer than the longest limit of a CA, since clocks can be years off; that of a server that fails
+/// for an hour at most, since what answers so may be a page for maintenance.
+pub(super) fn paused_until(now: SystemTime, failures: u32, named: Option<NamedDate>) -> SystemTime {
     let ours = now + PAUSES.after(failures.max(1));
-    retry_after.map_or(ours, |theirs| theirs.clamp(ours, now + LONGEST_LIMIT))
+    match named {
+        Some(NamedDate::Limit(theirs)) => theirs.clamp(ours, now + LONGEST_LIMIT),
+        Some(NamedDate::Fault(theirs)) => theirs.clamp(ours, now + LONGEST_FAULT),
+        None => ours,
+    }
+}
+
+/// When an issuer may be asked again, as it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NamedDate {
+    /// Since it limits the account.
+    Limit(SystemTime),
+    /// Since it fails.
+    Fault(SystemTime),
 }
 
 /// Whether something waits until `until`: a date beyond the longest limit was written with a wrong clock, and is ignored.
@@ -130,6 +160,10 @@ pub(super) const STOP_AFTER: Duration = Duration::from_hours(30 * 24);
 const PAUSES: Backoff = Backoff::doubling(Duration::from_secs(5), Duration::from_mins(10));
 /// Let's Encrypt's limits are over seven days at most.
 const LONGEST_LIMIT: Duration = Duration::from_hours(8 * 24);
+/// Six times the longest pause that has no date.
+const LONGEST_FAULT: Duration = Duration::from_hours(1);
+/// Ten minutes' worth: as long as the longest pause.
+const MOST_UNJUDGED: u32 = 2;
 const UNDATED_LIMIT: Duration = Duration::from_hours(1);
 const HOUR: Duration = Duration::from_hours(1);
 const MAX_PROBLEM: usize = 500;
@@ -161,6 +195,7 @@ mod tests {
             (OrderFault::Nobody, 1, first, false),
             (OrderFault::Limit(minutes(9_000)), 0, minutes(9_000), false),
             (OrderFault::Issuer(minutes(7)), 0, minutes(7), false),
+            (OrderFault::Ours, 1, first, false),
         ] {
             let after = after(&record, &failure(fault), now());
             let seen = (after.failures, after.retry_at, after.failing_since.is_some(), after.stopped_at);
@@ -187,6 +222,36 @@ mod tests {
         assert!((28..=34).contains(&tries), "{tries} orders in 30 days");
         assert!(record.stopped_at.unwrap() - STOP_AFTER >= now());
         assert_eq!(record.retry_at, None);
+    }
+
+    #[test]
+    fn an_outage_of_ours_or_of_the_ca_keeps_no_name_waiting_for_long() {
+        for fault in [OrderFault::Ours, OrderFault::Issuer(now())] {
+            let mut record = OrderRecord::new(&Pattern::parse("a.example").unwrap());
+            for _ in 0..20 {
+                record = after(&record, &failure(fault), now());
+                assert!(record.retry_at.unwrap() <= minutes(12), "{fault:?} {record:?}");
+            }
+            assert!(record.retry_at.unwrap() >= minutes(10), "{fault:?} {record:?}");
+            assert!(record.failures <= 2, "{fault:?} {record:?}");
+            let judged = OrderRecord { failures: 7, ..record };
+            let judged = after(&judged, &failure(fault), now());
+            assert_eq!(judged.failures, 7, "what the name has failed by itself stays");
+            assert!(judged.retry_at.unwrap() <= minutes(12), "{fault:?} {judged:?}");
+        }
+    }
+
+    /// A name that the CA cannot bear is not the one that tries it each time.
+    #[test]
+    fn who_has_asked_a_ca_in_vain_twice_lets_others_ask_it_next() {
+        let record = OrderRecord::new(&Pattern::parse("a.example").unwrap());
+        let pauses = [5, 10].map(|seconds| now() + Duration::from_secs(seconds));
+        let once = after(&record, &failure(OrderFault::Issuer(pauses[0])), now());
+        assert_eq!((once.failures, once.retry_at), (0, Some(pauses[0])));
+        let twice = after(&once, &failure(OrderFault::Issuer(pauses[1])), now());
+        assert!(twice.retry_at.unwrap() > pauses[1] + Duration::from_secs(30), "{twice:?}");
+        let limited = after(&once, &failure(OrderFault::Issuer(minutes(90))), now());
+        assert_eq!(limited.retry_at, Some(minutes(90)), "no earlier than the issuer is asked");
     }
 
     #[test]
@@ -240,18 +305,22 @@ mod tests {
     }
 
     #[test]
-    fn an_issuers_pause_doubles_and_its_own_date_is_kept_in_full() {
+    fn an_issuers_pause_doubles_and_the_date_of_a_limit_is_kept_in_full() {
         let seconds = |n: u64| now() + Duration::from_secs(n);
+        let (limit, fault) = (|at| Some(NamedDate::Limit(at)), |at| Some(NamedDate::Fault(at)));
         for (failures, after, expected) in [
             (1, None, seconds(5)),
             (2, None, seconds(10)),
             (3, None, seconds(20)),
             (8, None, seconds(600)),
             (u32::MAX, None, seconds(600)),
-            (1, Some(seconds(1)), seconds(5)),
-            (1, Some(now() - DAY), seconds(5)),
-            (1, Some(now() + DAY * 7), now() + DAY * 7),
-            (9, Some(now() + DAY * 365), now() + DAY * 8),
+            (1, limit(seconds(1)), seconds(5)),
+            (1, limit(now() - DAY), seconds(5)),
+            (1, limit(now() + DAY * 7), now() + DAY * 7),
+            (9, limit(now() + DAY * 365), now() + DAY * 8),
+            (1, fault(now() - DAY), seconds(5)),
+            (1, fault(seconds(120)), seconds(120)),
+            (1, fault(now() + DAY * 7), seconds(3_600)),
         ] {
             assert_eq!(paused_until(now(), failures, after), expected, "{failures} {after:?}");
         }
@@ -261,7 +330,7 @@ mod tests {
 
     #[test]
     fn of_two_issuers_a_verdict_on_the_name_outweighs_the_rest_and_else_the_earlier_date() {
-        use OrderFault::{Issuer, Limit, Name, Nobody};
+        use OrderFault::{Issuer, Limit, Name, Nobody, Ours};
         for (first, second, expected) in [
             (Issuer(minutes(1)), Name, Name),
             (Name, Issuer(minutes(1)), Name),
@@ -269,6 +338,8 @@ mod tests {
             (Issuer(minutes(1)), Nobody, Nobody),
             (Issuer(minutes(2)), Limit(minutes(1)), Limit(minutes(1))),
             (Issuer(minutes(1)), Issuer(minutes(2)), Issuer(minutes(1))),
+            (Issuer(minutes(1)), Ours, Ours),
+            (Ours, Nobody, Nobody),
         ] {
             let both = OrderFailure::of_both(Some(failure(first)), failure(second));
             assert_eq!(both.fault, expected, "{first:?} {second:?}");

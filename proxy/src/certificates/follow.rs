@@ -2,7 +2,7 @@
 //! certificates are read again in the background, a hundred chains per call; those nobody asks for cost nothing until somebody does.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -69,7 +69,11 @@ pub(super) async fn confirm(
     for (held, chain) in held.iter().zip(chains) {
         let Some(presented) = held.slot.valid(now) else { continue };
         let followed = match compare(&presented, &chain) {
-            TableFinding::Same => Ok(()),
+            TableFinding::Same => {
+                // Whoever wrote it: from now on the table decides whether it is presented.
+                held.slot.is_unwritten.store(false, Ordering::Relaxed);
+                Ok(())
+            }
             TableFinding::Other | TableFinding::Gone => adopt(inner, held, now).await,
         };
         // What could not be read completely is read again in the next round.
@@ -114,7 +118,7 @@ async fn adopt(
         inner.cache.replace(&best, now);
     }
     let is_there = found.stored.iter().any(|stored| stored.pattern == held.pattern && stored.chain.is_some());
-    let is_unwritten = held.slot.is_unwritten.load(std::sync::atomic::Ordering::Relaxed);
+    let is_unwritten = held.slot.is_unwritten.load(Ordering::Relaxed);
     if !is_replaced && !is_there && !is_unwritten && inner.cache.withdraw(&held.pattern) {
         info!(pattern = %held.pattern, "certificate was deleted from the table, and is no longer presented");
     }

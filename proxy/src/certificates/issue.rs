@@ -196,6 +196,9 @@ impl Run<'_> {
 
     async fn read(&mut self) -> Result<(), StoreError> {
         let now = clock::wall();
+        for acme in self.inner.issuers.iter().filter_map(Issuer::acme) {
+            acme.look_at_pause(now).await;
+        }
         let mut certificate = None;
         for attempt in 1..=TORN_READS {
             self.inner.metrics.reads.bump(self.sought());

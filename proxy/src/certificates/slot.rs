@@ -33,7 +33,7 @@ pub struct Slot {
     pub(super) confirmed_at_seconds: AtomicU64,
     /// Whether it was presented since that was last looked for.
     pub(super) is_used: AtomicBool,
-    /// Whether it could not be written to the table.
+    /// Whether it could not be written to the table, which has not been seen to hold it or another since.
     pub(super) is_unwritten: AtomicBool,
 }
 

@@ -18,21 +18,21 @@ use crate::{
 };
 
 /// An instance of a fleet, with a state directory of its own.
-struct Instance {
-    certificates: Certificates,
+pub(super) struct Instance {
+    pub(super) certificates: Certificates,
     store: Store,
     registry: Registry,
     _directory: tempfile::TempDir,
 }
 
-struct Fleet {
+pub(super) struct Fleet {
     engine: Engine,
     faults: Option<Arc<Faults>>,
-    config: Config,
+    pub(super) config: Config,
 }
 
 impl Fleet {
-    async fn new(faults: Option<&str>) -> Self {
+    pub(super) async fn new(faults: Option<&str>) -> Self {
         let faults = faults.map(|plan| Faults::new(FaultPlan::parse(plan).unwrap()));
         let mut config = Config::default();
         config.domains.r#static = vec![StaticDomain {
@@ -53,7 +53,7 @@ impl Fleet {
         }
     }
 
-    fn instance(&self) -> Instance {
+    pub(super) fn instance(&self) -> Instance {
         let directory = tempfile::tempdir().unwrap();
         let config = Config { state_directory: PathBuf::from(directory.path()), ..self.config.clone() };
         let (store, registry) = (self.store(), Registry::new());
@@ -71,7 +71,7 @@ impl Instance {
         self.certificates.obtain(&name, &permission, CLIENT).await
     }
 
-    fn orders(&self) -> u64 {
+    pub(super) fn orders(&self) -> u64 {
         self.certificates.inner.metrics.orders.count(metrics::Ordered::Issue)
     }
 
@@ -88,7 +88,7 @@ const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 const UNKNOWN: Permission = Permission::Unknown(crate::domains::UnknownReason::SourceDown);
 
 /// A CA that does not answer.
-fn nobody() -> config::IssuerConfig {
+pub(super) fn nobody() -> config::IssuerConfig {
     config::IssuerConfig::of("https://127.0.0.1:9/dir", "ops@example.com")
 }
 
@@ -173,6 +173,45 @@ async fn permission_withdrawn_after_the_hello_orders_nothing() {
     assert_eq!(outcome.err(), Some(CertificateRefusal::Denied));
     assert_eq!(instance.orders(), 0);
     assert!(instance.shown(site.as_str()).await.is_none(), "nothing was written either");
+}
+
+/// An instance that could not look the name up, at which the CA arrives for another's order.
+#[tokio::test]
+async fn a_validation_is_answered_where_look_ups_are_spent() {
+    use crate::domains::{Denial, UnknownReason};
+    use challenges::{HTTP, TLS_ALPN};
+    let fleet = Fleet::new(None).await;
+    let (orders, answers) = (fleet.instance(), fleet.instance());
+    let site = name("made-up-by-nobody.example");
+    let spent = Permission::Unknown(UnknownReason::BudgetSpent);
+    let token = ChallengeToken::parse("token").unwrap();
+    for kind in [HTTP, TLS_ALPN] {
+        let challenge = certificate_table::challenge_for_tests(&site, kind);
+        let issuer = IssuerKey::internal();
+        orders.certificates.inner.challenges.open(&issuer, &site, challenge).await.unwrap();
+        let certificates = &answers.certificates;
+        for (permission, is_answered) in [(&spent, true), (&Permission::Deny(Denial::NoEntry), false)] {
+            let found = match kind {
+                HTTP => certificates.http_answer(&site, permission, &token, CLIENT).await.is_some(),
+                _ => certificates.tls_alpn_answer(&site, permission, CLIENT).await.is_some(),
+            };
+            assert_eq!(found, is_answered, "{kind} {permission:?}");
+        }
+    }
+}
+
+/// Each of those makes a validation up.
+#[tokio::test]
+async fn unknown_names_take_no_challenge_from_a_known_one() {
+    let fleet = Fleet::new(None).await;
+    let instance = fleet.instance();
+    let domains = &instance.certificates.inner.domains;
+    let spent = Permission::Unknown(crate::domains::UnknownReason::BudgetSpent);
+    let known = domains.known(&name("known.served.example")).unwrap();
+    let from = |n: u32| IpAddr::V4(std::net::Ipv4Addr::from_bits(0x0a00_0000 + n));
+    let admitted = (0..1_000).filter(|n| domains.admits_challenge(&spent, from(*n))).count();
+    assert!((1..500).contains(&admitted), "{admitted} of a thousand");
+    assert!(domains.admits_challenge(&known, CLIENT));
 }
 
 #[tokio::test]

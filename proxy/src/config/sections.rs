@@ -164,7 +164,8 @@ section! {
         /// How long an instance may order for a name before it must renew its lease. After a crash, other instances wait at most this
         /// long.
         lease: Span = Span::secs(60),
-        /// How long an order may take; beyond it, it is given up and the name backs off.
+        /// How long an order may take at once; beyond it, the name backs off, and an order that the CA is still validating or issuing is gone
+        /// on with then.
         order_deadline: Span = Span::secs(90),
         /// Orders that the fleet may place with one ACME issuer in three hours, those that it exempts apart (Let's Encrypt: 300, except
         /// for renewals that say which certificate they replace). A sixth is kept for renewals, half of it from them. Beyond it, they
@@ -183,8 +184,8 @@ section! {
         /// Orders for names under wildcard entries that one client address (IPv4 /32, IPv6 /64) may cause in the fleet in an hour;
         /// beyond it, they wait.
         orders_per_source: u64 = 10,
-        /// Orders that the fleet may place for the names of one registered domain in seven days (Let's Encrypt: 50). Beyond it, they
-        /// wait.
+        /// Orders that the fleet may place for the names of one registered domain in seven days, those that fail apart (Let's Encrypt: 50).
+        /// Beyond it, they wait.
         orders_per_registered_domain: u64 = 50,
         /// Orders of one name that may fail at the CA in an hour, whatever `gatehouse certificate retry` is asked to forget (Let's
         /// Encrypt: 5).

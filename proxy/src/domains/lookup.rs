@@ -87,8 +87,15 @@ impl DomainsInner {
     }
 
     /// Charges one look-up of challenges.
-    pub(super) fn admit_challenge(&self, client: IpAddr, now: Instant) -> Result<(), Spent> {
-        let mut budgets = self.challenge_budgets.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn admit_challenge(
+        &self,
+        permission: &Permission,
+        client: IpAddr,
+        now: Instant,
+    ) -> Result<(), Spent> {
+        let budgets =
+            if permission.allows_reads() { &self.challenge_budgets } else { &self.unknown_challenge_budgets };
+        let mut budgets = budgets.lock().unwrap_or_else(PoisonError::into_inner);
         budgets.admit(Caller::Client(client), now)
     }
 

@@ -17,7 +17,8 @@ pub enum Permission {
 
 impl Permission {
     /// Whether tables may be read for the name. The budget of look-ups is one for all of them: a flood of made-up names
-    /// that has spent it must not begin to spend another at the next table.
+    /// that has spent it must not begin to spend another at the next table. Challenges apart, which have budgets of their own
+    /// (`Domains::admits_challenge`).
     #[must_use]
     pub fn allows_reads(&self) -> bool {
         !matches!(self, Self::Deny(_) | Self::Unknown(UnknownReason::BudgetSpent))

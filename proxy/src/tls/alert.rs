@@ -12,9 +12,11 @@ pub enum Alert {
     BadRecordMac = 20,
     /// A record that holds more than it may.
     RecordOverflow = 22,
+    /// A field with a value that it cannot have.
+    IllegalParameter = 47,
     /// A message that breaks its format.
     DecodeError = 50,
-    /// The certificate could not be obtained in time, or the connection's keys are used up.
+    /// The certificate could not be obtained in time, or the cryptographic library has failed.
     InternalError = 80,
     /// There is no second handshake on a connection (RFC 5246 §7.2.2).
     NoRenegotiation = 100,

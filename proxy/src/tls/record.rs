@@ -41,6 +41,8 @@ pub(super) enum RecordFault {
     Unexpected,
     #[error("a TLS message is malformed")]
     Malformed,
+    #[error("a TLS message holds a value that it cannot have")]
+    Illegal,
     #[error("too many TLS records came without data")]
     Dataless,
     #[error("the peer ended the TLS connection with alert {0}")]
@@ -59,6 +61,7 @@ impl RecordFault {
             Self::Overflow => Some(Alert::RecordOverflow),
             Self::Unexpected | Self::Dataless => Some(Alert::UnexpectedMessage),
             Self::Malformed => Some(Alert::DecodeError),
+            Self::Illegal => Some(Alert::IllegalParameter),
             Self::Keys => Some(Alert::InternalError),
             Self::Alerted(_) | Self::KeysUsedUp => None,
         }

@@ -273,6 +273,8 @@ impl RecordLayer {
                 self.owes_update |= *request == 1;
                 Ok(())
             }
+            // RFC 8446 §4.6.3: any other value MUST end the connection by `illegal_parameter`.
+            (KEY_UPDATE, [_]) => Err(RecordFault::Illegal),
             (KEY_UPDATE, _) => Err(RecordFault::Malformed),
             (NEW_SESSION_TICKET, ticket) => {
                 self.schedule.keep_ticket(ticket).map_err(|_| RecordFault::Unexpected)

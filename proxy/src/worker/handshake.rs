@@ -61,10 +61,8 @@ impl Handshakes<'_> {
         peer: SocketAddr,
     ) -> Result<HelloResponse, Refuse> {
         let unknown = || Refuse(Alert::UnrecognizedName, ConnectionOutcome::RefuseChallenge);
-        if !permission.allows_reads() {
-            return Err(unknown());
-        }
-        let answer = self.shared.certificates.tls_alpn_answer(name, peer.ip()).await.ok_or_else(unknown)?;
+        let answer = self.shared.certificates.tls_alpn_answer(name, permission, peer.ip()).await;
+        let answer = answer.ok_or_else(unknown)?;
         let config = self.shared.server_configs.answering(answer).map_err(|_| unknown())?;
         Ok(HelloResponse::Validate { config })
     }

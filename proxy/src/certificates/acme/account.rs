@@ -1,19 +1,22 @@
 //! The fleet's account with a CA. The first key written to the table is the account's; every instance registers with that key. Where
 //! the CA binds accounts to external ones (RFC 8555 §7.3.4), the first registration written is the fleet's.
 
+use std::time::Duration;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use instant_acme::{Account, AccountCredentials, Error, Key, NewAccount};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
-use super::{Acme, FORGOTTEN, OrderError, UNAUTHORIZED, external_account::ExternalAccount};
+use super::{Acme, FORGOTTEN, OrderError, UNAUTHORIZED, external_account::ExternalAccount, http};
 use crate::{
+    backoff::Backoff,
     certificates::key::{self, KeyError},
     clock,
     store::{
-        PrivateKeyPem, StoreError,
-        certificate_table::{self, AccountKeyCommit, StoredAccount, Version},
+        PrivateKeyPem, Store, StoreError,
+        certificate_table::{self, AccountKeyCommit, IssuerKey, StoredAccount, Version},
     },
 };
 
@@ -40,6 +43,17 @@ impl Acme {
         };
         *held = Some(account.clone());
         Ok(account)
+    }
+
+    /// The URL of the account as memory or the table has it; none before one was registered. The CA is not asked.
+    pub(in crate::certificates) async fn account_url(&self) -> Result<Option<String>, StoreError> {
+        // Who loads it may wait for the CA.
+        if let Ok(held) = self.account.try_lock()
+            && let Some(account) = &*held
+        {
+            return Ok(Some(account.id().to_owned()));
+        }
+        Ok(location(&self.find_account().await?))
     }
 
     /// Has account and directory read again.
@@ -73,8 +87,9 @@ impl Acme {
     }
 
     /// Whether `error`, the CA's answer to a request by `account`, means that the account is lost.
-    pub(super) async fn loss(&self, account: &Account, error: &Error) -> Option<AccountLoss> {
-        match kind(error)? {
+    pub(super) async fn loss(&self, account: &Account, error: &OrderError) -> Option<AccountLoss> {
+        let OrderError::Refused(problem) = error else { return None };
+        match problem.kind.as_deref()? {
             FORGOTTEN => Some(AccountLoss::Forgotten),
             // It may also be the order that is refused: a change of the account that changes nothing tells.
             UNAUTHORIZED => {
@@ -165,7 +180,7 @@ impl Acme {
     async fn share_key(&self, replaced: Option<&Version>) -> Result<PrivatePkcs8KeyDer<'static>, OrderError> {
         let fresh = key::generate()?;
         let pem = key::sec1_pem(fresh.serialized_der())?;
-        match self.commit_key(&pem, replaced, None).await {
+        match self.commit_key(&pem, replaced).await {
             Ok(()) => Ok(key::pkcs8(pem.as_bytes())?),
             Err(StoreError::Conflict) => {
                 let pem = self.find_account().await?.key;
@@ -177,13 +192,9 @@ impl Acme {
         }
     }
 
-    async fn commit_key(
-        &self,
-        key: &PrivateKeyPem,
-        replaced: Option<&Version>,
-        account: Option<&certificate_table::Account>,
-    ) -> Result<(), StoreError> {
-        let commit = AccountKeyCommit { issuer: &self.issuer, email: &self.email, replaced, key, account };
+    async fn commit_key(&self, key: &PrivateKeyPem, replaced: Option<&Version>) -> Result<(), StoreError> {
+        let commit =
+            AccountKeyCommit { issuer: &self.issuer, email: &self.email, replaced, key, account: None };
         certificate_table::commit_account_key(&self.store, &commit, clock::wall()).await
     }
 
@@ -214,34 +225,88 @@ impl Acme {
         Ok(account)
     }
 
-    /// The protocol library binds accounts only to keys that it has made itself, so account and key are stored together.
+    /// Registers an account that is bound to the external one, or joins who was faster.
     async fn create_bound(
         &self,
         external: &ExternalAccount,
         replaced: Option<&Version>,
     ) -> Result<Account, OrderError> {
-        let contact = self.contact();
-        let contact = texts(&contact);
+        let binding = Binding {
+            http: self.http.clone(),
+            store: self.store.clone(),
+            issuer: self.issuer.clone(),
+            directory: self.directory.clone(),
+            email: self.email.clone(),
+            contact: self.contact(),
+            external: external.clone(),
+            replaced: replaced.cloned(),
+        };
+        // A task of its own: some CAs take an external account's key once, so that what they have made is stored whatever becomes of the
+        // order that needs it.
+        let bound = tokio::spawn(http::within_order(async move { Box::pin(binding.create()).await }));
+        let bound = bound.await.unwrap_or_else(|ended| Err(StoreError::Refused(ended.into()).into()));
+        let failed = match bound {
+            Err(OrderError::Store(StoreError::Conflict)) => StoreError::Conflict.into(),
+            // Another instance may have used the key a moment ago.
+            Err(error @ OrderError::ExternalAccountRefused { .. }) => error,
+            bound => return bound,
+        };
+        let stored = self.find_account().await?;
+        match (location(&stored), &stored.key) {
+            (Some(location), Some(pem)) if stored.seen.as_ref() != replaced => self.open(location, pem).await,
+            _ => Err(failed),
+        }
+    }
+}
+
+/// A registration with an external account.
+struct Binding {
+    http: http::Http,
+    store: Store,
+    issuer: IssuerKey,
+    directory: String,
+    email: String,
+    contact: Vec<String>,
+    external: ExternalAccount,
+    /// The item in whose place the key is put.
+    replaced: Option<Version>,
+}
+
+impl Binding {
+    /// The protocol library binds accounts only to keys that it has made itself, so account and key are stored together.
+    async fn create(self) -> Result<Account, OrderError> {
+        let contact = texts(&self.contact);
         let wanted =
             NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
         let builder = Account::builder_with_http(Box::new(self.http.clone()));
-        let created = builder.create(&wanted, self.directory.clone(), Some(&external.binding())).await;
-        let (account, credentials) = created.map_err(|error| external.explain(error.into()))?;
+        let created = builder.create(&wanted, self.directory.clone(), Some(&self.external.binding())).await;
+        let (account, credentials) = created.map_err(|error| self.external.explain(error.into()))?;
         let pem = key_of(&credentials)?;
         let kept = certificate_table::Account::new(&self.email, account.id());
-        match self.commit_key(&pem, replaced, Some(&kept)).await {
-            Ok(()) => {
-                info!(directory = %self.directory, account = %account.id(), key_id = %external.key_id, "account registered and bound");
-                Ok(account)
+        self.keep(&pem, &kept).await?;
+        info!(directory = %self.directory, account = %account.id(), key_id = %self.external.key_id, "account registered and bound");
+        Ok(account)
+    }
+
+    async fn keep(
+        &self,
+        key: &PrivateKeyPem,
+        account: &certificate_table::Account,
+    ) -> Result<(), StoreError> {
+        let commit = AccountKeyCommit {
+            issuer: &self.issuer,
+            email: &self.email,
+            replaced: self.replaced.as_ref(),
+            key,
+            account: Some(account),
+        };
+        let mut failures = 0;
+        loop {
+            match certificate_table::commit_account_key(&self.store, &commit, clock::wall()).await {
+                Err(StoreError::Unavailable(_)) if failures < MOST_FAILURES => failures += 1,
+                ended => return ended,
             }
-            Err(StoreError::Conflict) => {
-                let stored = self.find_account().await?;
-                match (location(&stored), &stored.key) {
-                    (Some(location), Some(pem)) => self.open(location, pem).await,
-                    _ => Err(StoreError::Conflict.into()),
-                }
-            }
-            Err(error) => Err(error.into()),
+            tokio::time::sleep(PAUSES.after(failures)).await;
         }
     }
 }
@@ -272,9 +337,48 @@ fn kind(error: &Error) -> Option<&str> {
     }
 }
 
+/// An external account's key outlasts an outage of the table of half an hour.
+const MOST_FAILURES: u32 = 60;
+const PAUSES: Backoff = Backoff::doubling(Duration::from_millis(500), Duration::from_secs(30));
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        config::StoreConfig,
+        store::{Engine, FaultPlan, Faults, tables},
+    };
+
+    /// A CA takes the external account's key once.
+    #[tokio::test(start_paused = true)]
+    async fn a_bound_account_is_stored_however_late_the_table_takes_it() {
+        let (engine, config) = (Engine::in_memory().unwrap(), StoreConfig::default());
+        let sound = Store::on(engine.clone(), &config);
+        tables::create(&sound).await.unwrap();
+        let faults = Faults::new(FaultPlan::default());
+        let binding = Binding {
+            http: http::Http::new(None).unwrap(),
+            store: Store::on_faulty(engine, &config, std::sync::Arc::clone(&faults)),
+            issuer: IssuerKey::of_directory("https://ca.example/dir"),
+            directory: "https://ca.example/dir".to_owned(),
+            email: String::new(),
+            contact: Vec::new(),
+            external: ExternalAccount::for_tests(),
+            replaced: None,
+        };
+        let pem = key::sec1_pem(key::generate().unwrap().serialized_der()).unwrap();
+        let account = certificate_table::Account::new("", "https://ca.example/account/1");
+        faults.set_outage(true);
+        let ends = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_mins(5)).await;
+            faults.set_outage(false);
+        });
+        binding.keep(&pem, &account).await.unwrap();
+        assert!(ends.is_finished(), "it was stored during the outage");
+        let stored = certificate_table::find_account(&sound, &binding.issuer, "").await.unwrap();
+        assert_eq!(location(&stored).as_deref(), Some("https://ca.example/account/1"));
+        assert_eq!(stored.key, Some(pem));
+    }
 
     #[test]
     fn a_key_that_the_library_made_is_kept_as_others_are() {

@@ -14,6 +14,7 @@ use super::{AcmeError, MALFORMED, OrderError, UNAUTHORIZED};
 use crate::config::ExternalAccountConfig;
 
 /// What an account is bound to.
+#[derive(Clone)]
 pub(super) struct ExternalAccount {
     pub(super) key_id: String,
     key: Zeroizing<Vec<u8>>,
@@ -57,6 +58,11 @@ impl ExternalAccount {
             }
             error => error,
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn for_tests() -> Self {
+        Self { key_id: "1".to_owned(), key: Zeroizing::new(vec![1; SHORTEST]) }
     }
 
     pub(super) fn binding(&self) -> ExternalAccountKey {

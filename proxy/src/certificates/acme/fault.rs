@@ -9,6 +9,8 @@ pub(in crate::certificates) enum AcmeFault {
     Name,
     /// Unknown.
     Nobody,
+    /// This side's: the table, the key service or Route 53, which say nothing of the name, and which the CA does not know.
+    Ours,
     /// Nobody's; the CA limits certificates for the name or its registered domain.
     Limit,
     /// The CA, or our account with it: every name would fail.
@@ -28,15 +30,16 @@ impl OrderError {
             ),
             // A name server that answers the CA slowly is the customer's, and table and Route 53 are ours: neither must pause the CA for
             // everybody.
-            Self::Slow { awaiting: Awaited::Challenge | Awaited::Validation }
-            | Self::NoChallenge
-            | Self::Dns(_)
-            | Self::Unusable { .. }
-            | Self::Store(_)
-            | Self::Key(_) => AcmeFault::Nobody,
-            Self::Slow { awaiting: Awaited::Ca }
+            Self::Slow { awaiting: Awaited::Validation } | Self::NoChallenge | Self::Unusable { .. } => {
+                AcmeFault::Nobody
+            }
+            Self::Slow { awaiting: Awaited::Challenge } | Self::Dns(_) | Self::Store(_) | Self::Key(_) => {
+                AcmeFault::Ours
+            }
+            Self::Slow { awaiting: Awaited::Ca | Awaited::Issuance }
             | Self::Unreachable { .. }
             | Self::Unavailable { .. }
+            | Self::Malformed { .. }
             | Self::BadNonce
             | Self::ExternalAccountMissing
             | Self::UnknownProfile { .. }
@@ -83,6 +86,7 @@ fn of_problem(kind: &str, status: u16, problem: &str, registered_domain: &str) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::StoreError;
 
     #[test]
     fn a_limit_of_one_domain_and_a_refused_name_do_not_stop_the_ca() {
@@ -131,12 +135,21 @@ mod tests {
 
     #[test]
     fn what_is_no_verdict_on_the_name_is_not_its_fault() {
+        let malformed = |status| OrderError::Malformed {
+            problem: "no JSON".to_owned(),
+            status: Some(status),
+            retry_after: None,
+        };
         for (error, expected) in [
             (OrderError::Invalid { problem: "no such host".to_owned() }, AcmeFault::Name),
-            (OrderError::Slow { awaiting: Awaited::Challenge }, AcmeFault::Nobody),
+            (OrderError::Slow { awaiting: Awaited::Challenge }, AcmeFault::Ours),
+            (OrderError::Store(StoreError::Conflict), AcmeFault::Ours),
+            (OrderError::Slow { awaiting: Awaited::Issuance }, AcmeFault::Issuer),
             (OrderError::Slow { awaiting: Awaited::Validation }, AcmeFault::Nobody),
             (OrderError::Slow { awaiting: Awaited::Ca }, AcmeFault::Issuer),
             (OrderError::NoChallenge, AcmeFault::Nobody),
+            (malformed(200), AcmeFault::Issuer),
+            (malformed(404), AcmeFault::Issuer),
             (OrderError::BadNonce, AcmeFault::Issuer),
             (OrderError::ExternalAccountMissing, AcmeFault::Issuer),
             (instant_acme::Error::Timeout(None).into(), AcmeFault::Issuer),

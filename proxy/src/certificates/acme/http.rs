@@ -14,7 +14,8 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
     Method, StatusCode,
-    header::{CONTENT_TYPE, HeaderMap, HeaderValue, LINK, RETRY_AFTER, USER_AGENT},
+    header::{CONTENT_TYPE, HeaderValue, LINK, RETRY_AFTER, USER_AGENT},
+    http::response::Parts,
 };
 use hyper_rustls::HttpsConnectorBuilder;
 use instant_acme::{BodyWrapper, BytesResponse, HttpClient};
@@ -56,18 +57,23 @@ impl Http {
         // RFC 8555 §6.1: clients MUST send a User-Agent with their name and version.
         head.headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         let body = body.collect().await.map_err(failed)?.to_bytes();
+        forget();
         let response =
             self.0.request(hyper::Request::from_parts(head, Full::new(body))).await.map_err(failed)?;
         let (head, body) = response.into_parts();
-        remember(&head.headers, &[]);
+        remember(&head, &[]);
         // The protocol library reads any answer to these as what it hoped for.
         if let Some(resource) = resource.filter(|_| !head.status.is_success()) {
             let unexpected = UnexpectedStatus { resource, status: head.status };
             return Err(instant_acme::Error::Other(unexpected.into()));
         }
-        let body =
-            Limited::new(body, MAX_BODY).collect().await.map_err(instant_acme::Error::Other)?.to_bytes();
-        remember(&head.headers, &body);
+        let body = Limited::new(body, MAX_BODY).collect().await.map_err(|error| {
+            // It broke off, or is too long.
+            forget_status();
+            instant_acme::Error::Other(error)
+        })?;
+        let body = body.to_bytes();
+        remember(&head, &body);
         Ok(BytesResponse::from(hyper::Response::from_parts(head, Full::new(body))))
     }
 }
@@ -92,7 +98,12 @@ impl HttpClient for Http {
         request: hyper::Request<BodyWrapper<Bytes>>,
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, instant_acme::Error>> + Send>> {
         let exchange = self.clone().exchange(request);
-        Box::pin(async move { tokio::time::timeout(TIMEOUT, exchange).await.map_err(failed)? })
+        Box::pin(async move {
+            tokio::time::timeout(TIMEOUT, exchange).await.unwrap_or_else(|error| {
+                forget_status();
+                Err(failed(error))
+            })
+        })
     }
 }
 
@@ -101,6 +112,7 @@ impl HttpClient for Http {
 #[derive(Default)]
 struct OrderTrace {
     retry_after: Cell<Option<SystemTime>>,
+    status: Cell<Option<u16>>,
     awaited: Cell<Awaited>,
     chain: RefCell<Option<OfferedChain>>,
 }
@@ -113,7 +125,7 @@ pub(super) struct OfferedChain {
     pub(super) alternates: Vec<String>,
 }
 
-/// Runs an order within which [`retry_after`] tells what the last response said, [`awaited`] what it waits for, and
+/// Runs an order within which [`retry_after`] and [`status`] tell what the last response said, [`awaited`] what it waits for, and
 /// [`take_chain`] what was downloaded.
 pub(super) async fn within_order<T>(order: impl Future<Output = T>) -> T {
     ORDER.scope(OrderTrace::default(), order).await
@@ -134,12 +146,34 @@ pub(super) fn retry_after() -> Option<SystemTime> {
     ORDER.try_with(|order| order.retry_after.get()).ok().flatten()
 }
 
+/// The status of the last response of this order; none where a request was left without one.
+pub(super) fn status() -> Option<u16> {
+    ORDER.try_with(|order| order.status.get()).ok().flatten()
+}
+
+#[cfg(test)]
+pub(super) fn answered_for_tests(status: Option<u16>) {
+    let _ = ORDER.try_with(|order| order.status.set(status));
+}
+
 /// The last chain that was downloaded, once.
 pub(super) fn take_chain() -> Option<OfferedChain> {
     ORDER.try_with(|order| order.chain.borrow_mut().take()).ok().flatten()
 }
 
-fn remember(fields: &HeaderMap, body: &[u8]) {
+/// There is another request, to which what was said before is no answer.
+fn forget() {
+    let _ = ORDER.try_with(|order| order.retry_after.set(None));
+    forget_status();
+}
+
+/// The response is not complete.
+fn forget_status() {
+    let _ = ORDER.try_with(|order| order.status.set(None));
+}
+
+fn remember(head: &Parts, body: &[u8]) {
+    let fields = &head.headers;
     let text = |name| fields.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let at = text(RETRY_AFTER).and_then(|value| parse_retry_after(value, clock::wall()));
     // RFC 8555 §9.1.
@@ -151,6 +185,7 @@ fn remember(fields: &HeaderMap, body: &[u8]) {
     // Outside of an order nobody asks.
     let _ = ORDER.try_with(|order| {
         order.retry_after.set(at);
+        order.status.set(Some(head.status.as_u16()));
         if chain.is_some() {
             order.chain.replace(chain);
         }

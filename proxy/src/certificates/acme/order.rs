@@ -13,8 +13,9 @@ use rcgen::{CertificateParams, CertificateSigningRequest, DistinguishedName};
 use tracing::{info, warn};
 
 use super::{
-    Acme, Awaited, Issued, OrderError, OrderRequest, Prefer, Replaced,
-    http::{retry_after, set_awaited},
+    Acme, Awaited, BAD_NONCE, Issued, OrderError, OrderRequest, Prefer, RATE_LIMITED, Replaced,
+    SERVER_INTERNAL, brief,
+    http::{retry_after, set_awaited, status},
 };
 use crate::{
     backoff::Backoff,
@@ -62,6 +63,9 @@ impl Acme {
         order_request: &OrderRequest,
         challenges: &Challenges,
     ) -> Result<Issued, OrderError> {
+        // One that was placed before may have been finalized: however slow the CA is, its certificate is not given up.
+        let awaited = if order_request.open.is_some() { Awaited::Issuance } else { Awaited::Ca };
+        set_awaited(awaited);
         let account = despite_nonces!(self.account().await)?;
         // A CA shows an order to the account that placed it alone, and a profile is chosen with the order.
         let is_ours = |open: &&OpenOrder| {
@@ -71,21 +75,26 @@ impl Acme {
         };
         let open = order_request.open.as_ref().filter(is_ours);
         let resumed = match open {
-            Some(open) => resume(&account, open).await?,
+            Some(open) => {
+                order_request.placed.set(&open.url);
+                resume(&account, open).await?
+            }
             None => None,
         };
         let Placed { account, mut order, key } = match resumed {
             Some(resumed) => resumed,
             None => self.begin(account, name, order_request.replaces.as_ref()).await?,
         };
+        order_request.placed.set(order.url());
         // RFC 8555 §7.1.6: pending, ready, processing, valid.
         if order.state().status == OrderStatus::Pending {
+            set_awaited(Awaited::Ca);
             despite_nonces!(self.authorize(&mut order, name, order_request.prefer, challenges).await)?;
             set_awaited(Awaited::Validation);
             await_status(&mut order, &[OrderStatus::Ready, OrderStatus::Processing, OrderStatus::Valid])
                 .await?;
-            set_awaited(Awaited::Ca);
         }
+        set_awaited(Awaited::Issuance);
         if order.state().status == OrderStatus::Ready {
             let request = certificate_request(name, &key)?;
             let finalized =
@@ -96,7 +105,7 @@ impl Acme {
         // RFC 8555 §7.4.2: the chain in PEM, the certificate first.
         let url = order.state().certificate.clone();
         let chain = despite_nonces!(order.certificate().await.map_err(OrderError::from))?;
-        let chain = chain.ok_or(OrderError::Slow { awaiting: Awaited::Ca })?;
+        let chain = chain.ok_or(OrderError::Slow { awaiting: Awaited::Issuance })?;
         let chain = self.preferred(&account, name, chain).await;
         Ok(Issued { chain, key, url, account: Some(account.id().to_owned()) })
     }
@@ -108,6 +117,7 @@ impl Acme {
         name: &Pattern,
         replaced: Option<&Replaced>,
     ) -> Result<Placed, OrderError> {
+        set_awaited(Awaited::Ca);
         // A key that cannot be kept is no reason to order.
         probe::seal(&self.store).await?;
         let key = key::generate()?;
@@ -136,7 +146,8 @@ impl Acme {
         replaced: Option<&Replaced>,
     ) -> Result<(Account, Order), OrderError> {
         let identifiers = [Identifier::Dns(name.to_string())];
-        let replaced = replaced.filter(|replaced| replaced.account == account.id());
+        let replaced =
+            replaced.filter(|replaced| self.exempts_replacements() && replaced.is_of(account.id()));
         if let Some(replaced) = replaced {
             let wanted = self.wanted(&account, &identifiers).await?.replaces(replaced.certificate.clone());
             if let Some(order) = replace(&account, &wanted, &self.lacks_replacement).await? {
@@ -147,10 +158,11 @@ impl Acme {
         let mut loss = None;
         let placed = despite_nonces!(match account.new_order(&wanted).await {
             Err(error) => {
-                loss = self.loss(&account, &error).await;
-                Err(OrderError::from(error))
+                let refused = OrderError::from(error);
+                loss = self.loss(&account, &refused).await;
+                Err(refused)
             }
-            order => order.map_err(OrderError::from),
+            Ok(order) => Ok(order),
         });
         let Some(loss) = loss else { return Ok((account, placed?)) };
         let account = despite_nonces!(self.account_instead_of(&account, loss).await)?;
@@ -169,7 +181,8 @@ impl Acme {
         if account.profiles().any(|offered| offered.name == profile) {
             return Ok(wanted.profile(profile));
         }
-        let mut offered: Vec<_> = account.profiles().map(|offered| offered.name.to_owned()).collect();
+        let mut offered: Vec<_> =
+            account.profiles().map(|offered| brief(offered.name)).take(MOST_PROFILES).collect();
         offered.sort_unstable();
         // The next order reads the directory again, which may have it by then.
         self.forget_account().await;
@@ -242,7 +255,7 @@ async fn resume(account: &Account, open: &OpenOrder) -> Result<Option<Placed>, O
     let found = despite_nonces!(account.order(open.url.clone()).await.map_err(OrderError::from));
     let mut order = match found {
         Ok(order) => order,
-        Err(OrderError::Refused(problem)) if problem.is_of_the_request() => return Ok(None),
+        Err(error) if error.denies_the_resource() => return Ok(None),
         Err(error) => return Err(error),
     };
     if order.state().status == OrderStatus::Invalid {
@@ -273,6 +286,17 @@ fn certificate_request(name: &Pattern, key: &PrivateKeyPem) -> Result<Certificat
     Ok(request)
 }
 
+/// What a CA makes of an order that names the certificate it replaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ReplacementAnswer {
+    /// It does not know such orders, and none is asked for again.
+    Unknown,
+    /// It refuses this one; another may be accepted.
+    Refused,
+    /// It would say the same to an order that replaces nothing.
+    Failed,
+}
+
 /// An order that names the certificate it replaces; `None` when the CA refuses that, and then it is not named again.
 async fn replace(
     account: &Account,
@@ -280,25 +304,35 @@ async fn replace(
     is_unknown: &AtomicBool,
 ) -> Result<Option<Order>, OrderError> {
     despite_nonces!(match account.new_order(wanted).await {
-        Err(error) if refuses_replacement(&error) => {
-            if matches!(error, Error::Unsupported(_)) {
+        Ok(order) => Ok(Some(order)),
+        Err(error) => match ReplacementAnswer::of(&error, status()) {
+            ReplacementAnswer::Unknown => {
                 is_unknown.store(true, Ordering::Relaxed);
+                Ok(None)
             }
-            Ok(None)
-        }
-        order => order.map(Some).map_err(OrderError::from),
+            ReplacementAnswer::Refused => Ok(None),
+            ReplacementAnswer::Failed => Err(OrderError::from(error)),
+        },
     })
 }
 
-/// RFC 9773 §5: a CA without the extension, a certificate that was replaced before, or one that the CA does not find ours.
-fn refuses_replacement(error: &Error) -> bool {
-    match error {
-        Error::Unsupported(_) => true,
-        Error::Api(problem) => {
-            let kind = problem.r#type.as_deref().and_then(|kind| kind.rsplit(':').next());
-            matches!(kind, Some("accountDoesNotExist" | "alreadyReplaced" | "malformed" | "unauthorized"))
+impl ReplacementAnswer {
+    /// RFC 9773 §5 names the reasons of a refusal (a certificate that was replaced before, or that the CA does not find ours), and CAs
+    /// have others: whatever is wrong with an order, one that replaces nothing is tried before the name fails. `status` is the answer's.
+    fn of(error: &Error, status: Option<u16>) -> Self {
+        let kind = match error {
+            // It has said nothing yet.
+            Error::Unsupported(_) => return Self::Unknown,
+            Error::Api(problem) => problem.r#type.as_deref().unwrap_or_default(),
+            _ => "",
+        };
+        match status {
+            _ if [BAD_NONCE, RATE_LIMITED, SERVER_INTERNAL].contains(&kind) => Self::Failed,
+            Some(400..=428 | 430..=499) => Self::Refused,
+            // It has made an order that replaces nothing: what it accepts it MUST repeat. Nobody knows the order's URL.
+            Some(200..=299) => Self::Unknown,
+            _ => Self::Failed,
         }
-        _ => false,
     }
 }
 
@@ -339,14 +373,14 @@ fn pause_until(retry_after: Option<SystemTime>, ours: Duration, now: SystemTime)
 /// Why an order failed: its own error (RFC 8555 §7.1.3), or that of the challenge (§8).
 async fn problem(order: &mut Order) -> String {
     if let Some(error) = &order.state().error {
-        return error.to_string();
+        return brief(&error.to_string());
     }
     let mut authorizations = order.authorizations();
     while let Some(Ok(mut authorization)) = authorizations.next().await {
         let Ok(state) = authorization.refresh().await else { break };
         let error = state.challenges.iter().find_map(|challenge| challenge.error.as_ref());
         if let Some(error) = error {
-            return error.to_string();
+            return brief(&error.to_string());
         }
     }
     "it gives no reason".to_owned()
@@ -357,6 +391,8 @@ const CALLS: u8 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const POLLS: Backoff = Backoff::polling(FIRST_PAUSE, Duration::from_secs(2));
 const MOST_PAUSE: Duration = Duration::from_secs(10);
+/// That are told of; CAs have two or three.
+const MOST_PROFILES: usize = 20;
 
 #[cfg(test)]
 mod tests {
@@ -380,19 +416,32 @@ mod tests {
 
     #[test]
     fn a_replacement_that_is_refused_is_ordered_as_a_new_certificate() {
+        use ReplacementAnswer::{Failed, Refused, Unknown};
         let api = |kind: &str| {
             let kind = format!("urn:ietf:params:acme:error:{kind}");
             Error::Api(serde_json::from_value(serde_json::json!({ "type": kind })).unwrap())
         };
-        for (error, expected) in [
-            (Error::Unsupported("ARI"), true),
-            (api("alreadyReplaced"), true),
-            (api("malformed"), true),
-            (api("rateLimited"), false),
-            (api("serverInternal"), false),
-            (Error::Timeout(None), false),
+        let mismatch = || Error::Other("replaces field mismatch".into());
+        for (error, status, expected) in [
+            (Error::Unsupported("ARI"), None, Unknown),
+            (Error::Unsupported("ARI"), Some(200), Unknown),
+            (mismatch(), Some(201), Unknown),
+            (Error::Str("no order URL found"), Some(201), Unknown),
+            (mismatch(), None, Failed),
+            (api("alreadyReplaced"), Some(409), Refused),
+            (api("malformed"), Some(400), Refused),
+            (api("conflict"), Some(409), Refused),
+            (api("rejectedIdentifier"), Some(400), Refused),
+            (Error::Str("no problem document"), Some(404), Refused),
+            (api("rateLimited"), Some(429), Failed),
+            (api("rateLimited"), Some(400), Failed),
+            (api("unheardOf"), Some(429), Failed),
+            (api("badNonce"), Some(400), Failed),
+            (api("serverInternal"), Some(500), Failed),
+            (api("malformed"), Some(502), Failed),
+            (Error::Timeout(None), None, Failed),
         ] {
-            assert_eq!(refuses_replacement(&error), expected, "{error}");
+            assert_eq!(ReplacementAnswer::of(&error, status), expected, "{error} {status:?}");
         }
     }
 

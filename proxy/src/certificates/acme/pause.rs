@@ -5,11 +5,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-use super::{Acme, OrderError};
+use super::{Acme, OrderError, brief};
 use crate::{
-    certificates::failure::paused_until,
+    certificates::failure::{NamedDate, is_ahead, paused_until},
     store::{StoreError, instant::epoch_millis, state_table::pause::Pause},
 };
 
@@ -25,6 +25,20 @@ impl Acme {
         let pause = Pause::find(&self.store, self.issuer.as_str()).await?;
         self.remember(pause.as_ref().map(|pause| pause.until));
         Ok(pause)
+    }
+
+    /// Reads the pause again that is in memory, once a minute: another instance may have ended it, or an operator who has deleted its item.
+    pub(in crate::certificates) async fn look_at_pause(&self, now: SystemTime) {
+        let is_paused = self.paused_until().is_some_and(|until| is_ahead(until, now));
+        let (read_at, now) = (self.pause_read_at_millis.load(Ordering::Relaxed), epoch_millis(now));
+        if !is_paused || now.abs_diff(read_at) < READ_EVERY_MILLIS {
+            return;
+        }
+        self.pause_read_at_millis.store(now, Ordering::Relaxed);
+        if let Err(error) = self.find_pause().await {
+            let error: &dyn std::error::Error = &error;
+            debug!(directory = %self.directory, error, "the table does not say whether the CA is still paused");
+        }
     }
 
     /// Whether the caller is the one that tries the CA after `ended`; the others wait for its result.
@@ -46,9 +60,11 @@ impl Acme {
         now: SystemTime,
     ) -> SystemTime {
         let failures = before.as_ref().map_or(0, |pause| pause.failures).saturating_add(1);
-        let until = paused_until(now, failures, error.retry_after());
-        let pause = Pause { failures, until, problem: error.to_string() };
+        let date = |at| if error.is_limit() { NamedDate::Limit(at) } else { NamedDate::Fault(at) };
+        let until = paused_until(now, failures, error.retry_after().map(date));
+        let pause = Pause { failures, until, problem: brief(&error.to_string()) };
         self.remember(Some(until));
+        self.pause_read_at_millis.store(epoch_millis(now), Ordering::Relaxed);
         match self.keep_later(pause, before).await {
             Ok(until) => {
                 self.remember(Some(until));
@@ -79,11 +95,11 @@ impl Acme {
         Ok(pause.until)
     }
 
-    /// The CA has issued again.
+    /// The CA answers again.
     pub(in crate::certificates) async fn end_pause(&self) {
         self.remember(None);
         match Pause::end(&self.store, self.issuer.as_str()).await {
-            Ok(()) => info!(directory = %self.directory, "the CA issues again"),
+            Ok(()) => info!(directory = %self.directory, "the CA answers again"),
             Err(error) => {
                 warn!(directory = %self.directory, %error, "the pause of the CA was not ended; it ends by itself");
             }
@@ -98,6 +114,7 @@ impl Acme {
 /// In the atomic, which holds no option.
 const NO_PAUSE: u64 = 0;
 const ATTEMPTS: u32 = 3;
+const READ_EVERY_MILLIS: u64 = 60_000;
 
 #[cfg(test)]
 mod tests {
@@ -138,6 +155,51 @@ mod tests {
             assert!(missing < Duration::from_millis(2), "{missing:?}");
         }
         assert_eq!(found.failures, 1, "failures of one moment count once");
+    }
+
+    /// A page for maintenance, or whoever stands in between.
+    #[tokio::test]
+    async fn a_server_that_fails_is_not_left_alone_for_days() {
+        let ([first, second], now) = (fleet().await, SystemTime::now());
+        let unavailable = OrderError::Unavailable {
+            resource: "directory",
+            status: hyper::StatusCode::SERVICE_UNAVAILABLE,
+            retry_after: Some(now + Duration::from_hours(7 * 24)),
+        };
+        let until = first.begin_pause(None, &unavailable, now).await;
+        assert!(until <= now + Duration::from_hours(1), "{:?}", until.duration_since(now));
+        let limited = OrderError::Unavailable {
+            resource: "directory",
+            status: hyper::StatusCode::TOO_MANY_REQUESTS,
+            retry_after: Some(now + Duration::from_hours(3)),
+        };
+        let until = second.begin_pause(None, &limited, now).await;
+        assert!(until > now + Duration::from_hours(2), "{:?}", until.duration_since(now));
+    }
+
+    #[tokio::test]
+    async fn a_pause_that_was_ended_elsewhere_is_over_within_a_minute() {
+        let ([first, second], now) = (fleet().await, SystemTime::now());
+        let in_seconds = |seconds| now + Duration::from_secs(seconds);
+        let limited = limited(in_seconds(3 * 3_600));
+        first.begin_pause(None, &limited, now).await;
+        second.find_pause().await.unwrap();
+        second.look_at_pause(now).await;
+        first.end_pause().await;
+        second.look_at_pause(in_seconds(59)).await;
+        assert!(second.paused_until().is_some(), "the table is not read for each name");
+        second.look_at_pause(in_seconds(61)).await;
+        assert_eq!(second.paused_until(), None);
+    }
+
+    #[tokio::test]
+    async fn of_what_a_ca_says_a_pause_keeps_a_line() {
+        let ([first, second], now) = (fleet().await, SystemTime::now());
+        let long = format!("\u{1b}[2J{}", "x".repeat(200_000));
+        let error = OrderError::Malformed { problem: long, status: None, retry_after: None };
+        first.begin_pause(None, &error, now).await;
+        let problem = second.find_pause().await.unwrap().unwrap().problem;
+        assert!(problem.len() <= 500 && !problem.contains('\u{1b}'), "{} bytes", problem.len());
     }
 
     #[tokio::test]

@@ -92,6 +92,7 @@ async fn a_record_stays_as_long_as_its_order_can_be_gone_on_with() {
         (Err(OrderError::Unusable { problem: String::new() }), true),
         (Err(refused(403)), true),
         (Err(OrderError::Slow { awaiting: Awaited::Ca }), true),
+        (Err(OrderError::Slow { awaiting: Awaited::Issuance }), false),
         (Err(OrderError::Slow { awaiting: Awaited::Challenge }), false),
         (Err(OrderError::Slow { awaiting: Awaited::Validation }), false),
         (Err(refused(429)), false),
@@ -117,6 +118,51 @@ async fn a_route_53_that_says_nothing_is_not_the_cas_fault_and_ends_no_order() {
     let shown = acme.show(&wildcard, challenge_for_tests(&validated, DNS), &challenges);
     let error = Box::pin(within(Duration::from_millis(300), shown)).await.unwrap_err();
     assert_eq!(asked.load(Ordering::Relaxed), 1, "Route 53 was waited for");
-    assert_eq!((error.fault("app.example"), error.ends_order()), (AcmeFault::Nobody, false), "{error}");
+    assert_eq!((error.fault("app.example"), error.ends_order()), (AcmeFault::Ours, false), "{error}");
     assert!(error.to_string().contains("raise `certificates.order_deadline`"), "{error}");
+}
+
+/// A directory's and an order's, both at once and by a name server's, too: whatever it says is one line.
+#[test]
+fn of_what_a_ca_says_no_more_than_a_line_is_told() {
+    let long = format!("\u{1b}[2J\n{}", "x".repeat(200_000));
+    let problem = serde_json::json!({ "type": "urn:ietf:params:acme:error:unheardOf", "detail": long });
+    let api = instant_acme::Error::Api(serde_json::from_value(problem).unwrap());
+    let error = OrderError::from(api).to_string();
+    assert!(error.len() < 600 && !error.contains(char::is_control), "{} bytes", error.len());
+}
+
+/// RFC 9457 §3.1.2: the member `status` is advisory; some CAs leave it out.
+#[tokio::test]
+async fn the_status_of_an_answer_counts_whether_or_not_the_problem_repeats_it() {
+    let json = || serde_json::from_str::<()>("<html>").unwrap_err();
+    let api = |status: Option<u16>| {
+        let problem = serde_json::json!({ "type": "urn:ietf:params:acme:error:malformed", "status": status });
+        instant_acme::Error::Api(serde_json::from_value(problem).unwrap())
+    };
+    for (answered, error, denies, ends, fault) in [
+        (Some(404), api(None), true, true, AcmeFault::Name),
+        (Some(404), api(Some(500)), true, true, AcmeFault::Name),
+        (Some(503), api(None), false, false, AcmeFault::Issuer),
+        (Some(429), api(None), false, false, AcmeFault::Issuer),
+        // What an order says of itself comes with success.
+        (Some(200), api(Some(403)), true, true, AcmeFault::Name),
+        (Some(404), json().into(), true, false, AcmeFault::Issuer),
+        (Some(403), json().into(), false, false, AcmeFault::Issuer),
+        (Some(200), json().into(), false, false, AcmeFault::Issuer),
+        (None, instant_acme::Error::Timeout(None), false, false, AcmeFault::Issuer),
+    ] {
+        let error = http::within_order(async {
+            http::answered_for_tests(answered);
+            OrderError::from(error)
+        })
+        .await;
+        let found = (error.denies_the_resource(), error.ends_order(), error.fault("app.example"));
+        assert_eq!(found, (denies, ends, fault), "{answered:?} {error:?}");
+        assert_eq!(
+            matches!(error, OrderError::Unreachable { .. }),
+            answered.is_none(),
+            "what has answered is reached: {error}"
+        );
+    }
 }

@@ -104,13 +104,26 @@ impl CertificatesInner {
     /// Gives back what [`spend_all`](Self::spend_all) has taken for an order that is not placed.
     pub(super) async fn give_back_all(&self, draw: &Draw<'_>, now: SystemTime) {
         for limit in limits(draw, &self.config) {
-            // What is not given back comes back by itself.
-            if let Err(error) = limit.budget().give_back(&self.store, 1, now).await
-                && let Some(left_out) = admit_line("order_not_given_back", "")
-            {
-                let (budget, scope) = (limit.of.as_str(), &limit.scope);
-                warn!(server_name = %draw.name, budget, scope, %error, left_out, "what was taken from the budget for an order that is not placed was not given back");
-            }
+            self.give_back(draw, &limit, now).await;
+        }
+    }
+
+    /// Gives back what it has taken for a certificate that was not issued: the CA has counted the order, but no certificate.
+    pub(super) async fn give_back_certificate(&self, draw: &Draw<'_>, now: SystemTime) {
+        for limit in limits(draw, &self.config).iter().filter(|limit| limit.of == Drawn::Certificates) {
+            self.give_back(draw, limit, now).await;
+            // It may have been found spent for lack of this one.
+            self.spent.invalidate(&limit.key());
+        }
+    }
+
+    async fn give_back(&self, draw: &Draw<'_>, limit: &Limit, now: SystemTime) {
+        // What is not given back comes back by itself.
+        if let Err(error) = limit.budget().give_back(&self.store, 1, now).await
+            && let Some(left_out) = admit_line("order_not_given_back", "")
+        {
+            let (budget, scope) = (limit.of.as_str(), &limit.scope);
+            warn!(server_name = %draw.name, budget, scope, %error, left_out, "what was taken from the budget for an order or a certificate that there is not was not given back");
         }
     }
 

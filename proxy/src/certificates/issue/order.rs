@@ -18,7 +18,7 @@ use crate::{
     backoff::Backoff,
     certificates::{
         CertificatesInner,
-        acme::{AcmeFault, Issued, OrderError, OrderRequest, Prefer, Replaced},
+        acme::{Acme, AcmeFault, Issued, OrderError, OrderRequest, PlacedUrl, Prefer, Replaced, brief},
         choice::Candidate,
         failure::{self, OrderFailure, OrderFault},
         issuer::Issuer,
@@ -52,7 +52,7 @@ impl Run<'_> {
             self.defer(until);
             return Ok(());
         }
-        let draw = Draw { is_paid, ..self.draw(acme.issuer.as_str(), self.counted(asked)) };
+        let draw = Draw { is_paid, ..self.draw(acme.issuer.as_str(), self.counted(asked, acme).await) };
         if let Some(until) = inner.spend_all(&draw, now).await? {
             self.defer(until);
             return Ok(());
@@ -78,10 +78,13 @@ impl Run<'_> {
         self.seen.pass_on();
     }
 
-    /// RFC 9773 §5 lets a CA exempt an order that names the certificate it replaces.
-    fn counted(&self, issuer: &Issuer) -> Counted {
-        let exempts = issuer.acme().is_some_and(|acme| acme.exempts_replacements());
-        if exempts && self.replaces(issuer).is_some() { Counted::Exempt } else { Counted::Yes }
+    /// How the CA counts the order.
+    async fn counted(&self, issuer: &Issuer, acme: &Acme) -> Counted {
+        let Some(replaced) = self.replaces(issuer).filter(|_| acme.exempts_replacements()) else {
+            return Counted::Yes;
+        };
+        // Where the table does not tell, it is charged.
+        counted(&replaced, acme.account_url().await.unwrap_or_default().as_deref())
     }
 
     pub(super) fn draw<'a>(&'a self, issuer: &'a str, counted: Counted) -> Draw<'a> {
@@ -99,15 +102,21 @@ impl Run<'_> {
         }
     }
 
-    /// The lease is renewed while the order goes on. Losing it does not end the order: the commit decides.
+    /// The lease is renewed before the order and while it goes on. Losing it then does not end the order: the commit decides.
     pub(super) async fn order(&mut self, index: usize, lock: &Lock, grant: Grant) {
         let Some(issuer) = self.inner.issuers.get(index) else { return self.seen.pass_on() };
-        let began = clock::now();
+        // Since it was taken the table was asked many times, each within its own time-out, or the machine has stood still: whoever has it
+        // by now orders. Who waits for a store that is slower than leases orders at last all the same.
+        if !self.is_held(lock).await && clock::wall() < self.goal.give_up_at {
+            return self.seen.look_again();
+        }
+        let (began, placed) = (clock::now(), PlacedUrl::default());
         let outcome = {
             let order_request = OrderRequest {
                 prefer: self.prefer(),
                 replaces: self.replaces(issuer),
                 open: self.open_order().cloned(),
+                placed: placed.clone(),
             };
             let order = issue(self.inner, issuer, &self.goal.name, order_request);
             let keep = keep_lease(self.inner, lock);
@@ -128,10 +137,11 @@ impl Run<'_> {
             }
             Err(error) => {
                 self.inner.metrics.orders.bump(outcome_of(&error));
-                let cause = error.source().map(ToString::to_string);
-                if error.ends_order() {
-                    self.forget_open_order().await;
+                let cause = error.source().map(|cause| brief(&cause.to_string()));
+                if let Some(url) = placed.get().filter(|_| error.ends_order()) {
+                    self.forget_open_order(&url).await;
                 }
+                self.give_back_certificate(issuer, &error).await;
                 warn!(server_name = %self.goal.name, issuer = issuer.name(), seconds, %error, cause, "order failed");
                 let fault = self.fault(issuer, grant, &error).await;
                 let is_held = self.is_held(lock).await;
@@ -141,20 +151,40 @@ impl Run<'_> {
     }
 
     /// Nothing can be made of it.
-    async fn forget_open_order(&self) {
-        if let Err(error) = state_table::remove_open_order(&self.inner.store, &self.goal.name).await {
+    async fn forget_open_order(&self, url: &str) {
+        if let Err(error) =
+            state_table::remove_open_order(&self.inner.store, &self.goal.name, Some(url)).await
+        {
             warn_of(&self.goal.name, &error, "the order that failed was not forgotten");
+        }
+    }
+
+    /// A CA counts the certificates of a registered domain, and an order that has failed made none. One that is gone on with is charged
+    /// again.
+    async fn give_back_certificate(&self, issuer: &Issuer, error: &OrderError) {
+        let is_issued = matches!(error, OrderError::Unusable { .. });
+        if let Some(acme) = issuer.acme().filter(|_| !is_issued) {
+            let draw = self.draw(acme.issuer.as_str(), Counted::Yes);
+            self.inner.give_back_certificate(&draw, clock::wall()).await;
         }
     }
 
     async fn fault(&self, issuer: &Issuer, grant: Grant, error: &OrderError) -> OrderFault {
         let now = clock::wall();
-        match (error.fault(registered_domain(self.goal.name.name())), issuer) {
+        let fault = error.fault(registered_domain(self.goal.name.name()));
+        // Whatever it says of this name, a CA that says it answers the others again.
+        if let (AcmeFault::Name | AcmeFault::Limit | AcmeFault::Nobody, Issuer::Acme(acme)) = (fault, issuer)
+            && grant.pause.is_some()
+        {
+            acme.end_pause().await;
+        }
+        match (fault, issuer) {
             (AcmeFault::Name, _) => OrderFault::Name,
             (AcmeFault::Limit, _) => OrderFault::Limit(failure::limited_until(now, error.retry_after())),
             (AcmeFault::Issuer, Issuer::Acme(acme)) => {
                 OrderFault::Issuer(acme.begin_pause(grant.pause, error, now).await)
             }
+            (AcmeFault::Ours, _) => OrderFault::Ours,
             (AcmeFault::Nobody, _) | (AcmeFault::Issuer, Issuer::Internal(_)) => OrderFault::Nobody,
         }
     }
@@ -303,6 +333,11 @@ fn prefer(failures: u32, site: Option<&DomainEntry>, now: Micros) -> Prefer {
     if failures % 2 == 1 && is_known_everywhere { Prefer::TlsAlpn } else { Prefer::Http }
 }
 
+/// RFC 9773 §5 lets a CA exempt an order that names the certificate it replaces, which the account that ordered that one may do.
+fn counted(replaced: &Replaced, account: Option<&str>) -> Counted {
+    if account.is_some_and(|account| replaced.is_of(account)) { Counted::Exempt } else { Counted::Yes }
+}
+
 fn replaces(purpose: Purpose, held: &Candidate, record: &OrderRecord, issuer: &Issuer) -> Option<Replaced> {
     let is_its = matches!(purpose, Purpose::Renew | Purpose::Replace)
         && held.issuer == *issuer.key()
@@ -371,7 +406,9 @@ fn outcome_of(error: &OrderError) -> Ordered {
         | OrderError::UnknownProfile { .. }
         | OrderError::ExternalAccountRefused { .. } => Ordered::Refuse,
         OrderError::Invalid { .. } => Ordered::Invalid,
-        OrderError::Unreachable { .. } | OrderError::Unavailable { .. } => Ordered::Unreachable,
+        OrderError::Unreachable { .. } | OrderError::Unavailable { .. } | OrderError::Malformed { .. } => {
+            Ordered::Unreachable
+        }
         OrderError::Slow { .. } => Ordered::Slow,
         OrderError::Dns(_) => Ordered::Dns,
         OrderError::Store(_)
@@ -391,6 +428,13 @@ const UNRECORDED: Duration = Duration::from_hours(24);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        certificates::{
+            step::{Goal, LeaseState, OrderFacts},
+            tests::{Fleet, Instance, nobody},
+        },
+        store::certificate_table::StoredCertificates,
+    };
 
     #[test]
     fn the_ca_is_let_in_by_tls_only_where_every_guard_knows_the_name() {
@@ -414,5 +458,78 @@ mod tests {
             );
         }
         assert_eq!(prefer(1, None, now), Prefer::Http);
+    }
+
+    #[tokio::test]
+    async fn who_has_lost_the_lease_before_the_order_places_none() {
+        let fleet = Fleet::new(None).await;
+        let instance = fleet.instance();
+        let mut run = run(&instance);
+        let lost = Lock::untaken(&run.goal.name);
+        run.seen.lease = LeaseState::Held(lost.clone());
+        run.order(0, &lost, Grant::default()).await;
+        assert!(matches!(run.seen.lease, LeaseState::Unasked), "{:?}", run.seen.lease);
+        assert_eq!(instance.orders(), 0);
+        // Leases that are lost faster than they are renewed keep nobody waiting for ever.
+        run.goal.give_up_at = clock::wall();
+        run.order(0, &lost, Grant::default()).await;
+        assert_eq!(instance.orders(), 1);
+    }
+
+    /// Before, one order was placed in each time that an order may take.
+    #[tokio::test]
+    async fn what_a_ca_says_of_a_name_ends_its_pause() {
+        let mut fleet = Fleet::new(None).await;
+        fleet.config.certificates.issuers = vec![nobody()];
+        let instance = fleet.instance();
+        let run = run(&instance);
+        let issuer @ Issuer::Acme(acme) = &run.inner.issuers[0] else { panic!("the internal issuer") };
+        let invalid = || OrderError::Invalid { problem: "no such host".to_owned() };
+        for (error, is_ended) in
+            [(invalid(), true), (OrderError::NoChallenge, true), (OrderError::BadNonce, false)]
+        {
+            acme.begin_pause(None, &OrderError::BadNonce, clock::wall()).await;
+            let pause = acme.find_pause().await.unwrap();
+            assert!(pause.is_some());
+            run.fault(issuer, Grant { pause }, &error).await;
+            assert_eq!(acme.find_pause().await.unwrap().is_none(), is_ended, "{error}");
+        }
+        let other = acme.find_pause().await.unwrap().unwrap();
+        run.fault(issuer, Grant::default(), &invalid()).await;
+        assert_eq!(acme.find_pause().await.unwrap(), Some(other), "an order from before it");
+    }
+
+    /// An order that is under way.
+    fn run(instance: &Instance) -> Run<'_> {
+        Run {
+            inner: &instance.certificates.inner,
+            goal: Goal {
+                name: Pattern::parse("a.served.example").unwrap(),
+                purpose: Purpose::Obtain,
+                superseded: None,
+                issuers: 1,
+                give_up_at: clock::wall() + Duration::from_mins(1),
+            },
+            seen: OrderFacts::nothing(),
+            stored_certificates: StoredCertificates::default(),
+            is_written: true,
+            charge: Charge::Client(None),
+            deferred_until: None,
+            is_charged: false,
+        }
+    }
+
+    #[test]
+    fn a_renewal_is_exempt_only_for_the_account_that_ordered_what_it_replaces() {
+        let certificate =
+            CertificateIdentifier { authority_key_identifier: "AQE".into(), serial: "AQ".into() };
+        let replaced = Replaced { certificate, account: "https://ca.example/account/old".to_owned() };
+        for (account, expected) in [
+            (Some("https://ca.example/account/old"), Counted::Exempt),
+            (Some("https://ca.example/account/new"), Counted::Yes),
+            (None, Counted::Yes),
+        ] {
+            assert_eq!(counted(&replaced, account), expected, "{account:?}");
+        }
     }
 }

@@ -20,7 +20,7 @@ use super::{Allowance, DueWork, PAGE, Round};
 use crate::{
     certificates::{
         CertificatesInner,
-        acme::{Acme, CaAdvice, CaAdviceError},
+        acme::{Acme, CaAdvice, CaAdviceError, brief},
         failure,
         issue::warn_of,
         issuer::Issuer,
@@ -206,7 +206,7 @@ fn decide(info: &RenewalInfo, asked: Asked, now: SystemTime, fraction: f64) -> D
         Asked::Later(at) => return Decision::unchanged(Advised::Postpone, Some(at)),
         Asked::Now(Err(error)) => {
             let unchanged = Decision::unchanged(Advised::Fail, Some(ask_again(error.retry_after(), now)));
-            let cause = error_chain(&error);
+            let cause = brief(&error_chain(&error));
             return Decision { problem: Some(cause), ..unchanged };
         }
         Asked::Now(Ok(advice)) => advice,

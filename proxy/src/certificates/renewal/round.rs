@@ -70,7 +70,7 @@ pub(super) struct Round<W> {
     /// Whose room each of them takes: one that panics says nothing.
     lanes: HashMap<task::Id, Lane>,
     paid: Option<usize>,
-    /// No budget and no issuer allows anything before this.
+    /// No budget and no issuer allows anything before this, or it is asked again then.
     resume_at: SystemTime,
 }
 
@@ -135,7 +135,8 @@ impl<W: DueWork> Round<W> {
                     Allowance::Paid { issuer, count } => (Some(issuer), count),
                     Allowance::Unpaid { count } => (None, count),
                     Allowance::Until(until) => {
-                        self.resume_at = until;
+                        // Of a budget or a pause that ends earlier nobody tells.
+                        self.resume_at = until.min(now + ASKED_AGAIN);
                         (None, 0)
                     }
                 };
@@ -192,5 +193,7 @@ impl<W: DueWork> Round<W> {
     }
 }
 
+/// After how long it is asked again whether anything is allowed.
+const ASKED_AGAIN: Duration = Duration::from_mins(10);
 /// Much longer than the index may show what was claimed as it was before.
 const SHOWN: Duration = Duration::from_mins(10);

@@ -77,6 +77,29 @@ async fn a_certificate_replaced_in_the_table_is_presented_within_a_minute() {
     assert_eq!(instances[0].orders() + instances[1].orders(), 1);
 }
 
+/// The table did not take it at first, and somebody else has written it since, or another.
+#[tokio::test]
+async fn a_certificate_that_was_written_late_is_withdrawn_as_any_other() {
+    for is_other in [false, true] {
+        let fleet = Fleet::new(None).await;
+        let instance = fleet.instance();
+        let slot = instance.obtain(SITE).await.unwrap();
+        slot.is_unwritten.store(true, std::sync::atomic::Ordering::Relaxed);
+        let now = SystemTime::now();
+        if is_other {
+            replace(&fleet.store(), SITE, now - SECOND).await;
+        }
+        for (seconds, is_presented) in [(21, true), (42, false)] {
+            let at = now + SECOND * seconds;
+            slot.confirm(at - SECOND * 20);
+            slot.current(at).unwrap();
+            follow::round(&instance.certificates.inner, at).await;
+            assert_eq!(presented(&slot, at).is_some(), is_presented, "after {seconds} s, other: {is_other}");
+            delete(&fleet.store(), SITE).await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_certificate_that_nobody_asked_for_is_looked_for_when_somebody_does() {
     let fleet = Fleet::new(None).await;

@@ -8,6 +8,7 @@ use std::{
 use aws_lc_rs::digest;
 use moka::future::Cache;
 use tokio::sync::Mutex;
+use zeroize::Zeroizing;
 
 use super::{
     envelope::{KEY_BYTES, Key, Wrapped},
@@ -28,9 +29,22 @@ pub(in crate::store) struct DataKeys {
     master: MasterKey,
     sealing: Mutex<SealingState>,
     /// By a hash of what they were decrypted from.
-    opened: Cache<[u8; digest::SHA256_OUTPUT_LEN], Arc<Key>>,
-    /// One task at a time has one decrypted: after a start many names are of the same.
-    opening: Mutex<()>,
+    opened: Cache<[u8; digest::SHA256_OUTPUT_LEN], Opened>,
+    /// One task at a time has one decrypted: after a start many names are of the same. Those that wait are told with it when KMS is silent.
+    opening: Mutex<Option<Silence>>,
+}
+
+/// A data key in clear, and since when.
+#[derive(Clone)]
+struct Opened {
+    key: Arc<Key>,
+    since: Instant,
+}
+
+impl Opened {
+    fn is_within(&self, life: Duration) -> bool {
+        clock::now().saturating_duration_since(self.since) < life
+    }
 }
 
 #[derive(Default)]
@@ -59,6 +73,12 @@ impl Sealing {
 }
 
 impl Silence {
+    /// From now on, if `error` is one.
+    fn of(error: &SealError) -> Option<Self> {
+        let SealError::Silent { endpoint, .. } = error else { return None };
+        Some(Self { endpoint: endpoint.clone(), until: clock::now() + ASK_AGAIN })
+    }
+
     fn error(&self) -> SealError {
         SealError::Silent { endpoint: self.endpoint.clone(), source: "it did not a moment ago".into() }
     }
@@ -66,7 +86,7 @@ impl Silence {
 
 impl DataKeys {
     pub(super) fn new(master: MasterKey) -> Self {
-        let opened = Cache::builder().max_capacity(MOST_OPENED).time_to_live(LIFE).build();
+        let opened = Cache::builder().max_capacity(MOST_OPENED).time_to_live(MOST_LIFE).build();
         Self { master, sealing: Mutex::default(), opened, opening: Mutex::default() }
     }
 
@@ -90,16 +110,15 @@ impl DataKeys {
                 last.renew_at = now + ASK_AGAIN;
                 return Ok(last.parts());
             }
-            (Err(SealError::Silent { endpoint, source }), _) => {
+            (made, _) => {
                 // Whoever waits for the same is told at once: an order waits so long only.
-                *silence = Some(Silence { endpoint: endpoint.clone(), until: clock::now() + ASK_AGAIN });
-                return Err(SealError::Silent { endpoint, source });
+                *silence = made.as_ref().err().and_then(Silence::of);
+                made?
             }
-            (made, _) => made?,
         };
         let key = Arc::new(Key::of(&plain).map_err(|_| SealError::Library)?);
         let wrapped = Arc::new(wrapped);
-        self.opened.insert(hash(&wrapped), Arc::clone(&key)).await;
+        self.opened.insert(hash(&wrapped), Opened { key: Arc::clone(&key), since: now }).await;
         let made = last.insert(Sealing { wrapped, key, since: now, renew_at: now + LIFE });
         Ok(made.parts())
     }
@@ -107,23 +126,41 @@ impl DataKeys {
     /// The data key that `wrapped` holds; `None` when it was changed.
     pub(super) async fn opening(&self, wrapped: &Wrapped) -> Result<Option<Arc<Key>>, SealError> {
         let hash = hash(wrapped);
-        if let Some(key) = self.opened.get(&hash).await {
-            return Ok(Some(key));
+        if let Some(opened) = self.opened.get(&hash).await.filter(|opened| opened.is_within(LIFE)) {
+            return Ok(Some(opened.key));
         }
-        let _one_at_a_time = self.opening.lock().await;
-        if let Some(key) = self.opened.get(&hash).await {
-            return Ok(Some(key));
+        let mut silence = self.opening.lock().await;
+        let opened = self.opened.get(&hash).await.filter(|opened| opened.is_within(MOST_LIFE));
+        if let Some(opened) = opened.as_ref().filter(|opened| opened.is_within(LIFE)) {
+            return Ok(Some(Arc::clone(&opened.key)));
         }
-        let plain = match &self.master {
-            MasterKey::File(file) => file.decrypt(wrapped)?,
-            // Seldom called, and else a part of each future that reads a key.
-            MasterKey::Kms(kms) => Box::pin(kms.decrypt(wrapped)).await?,
+        let asked = match silence.as_ref().filter(|silence| clock::now() < silence.until) {
+            // Whoever waits for another data key is told at once.
+            Some(silence) => Err(silence.error()),
+            None => {
+                let asked = self.decrypt(wrapped).await;
+                *silence = asked.as_ref().err().and_then(Silence::of);
+                asked
+            }
+        };
+        let plain = match (asked, opened) {
+            // What was decrypted before goes on for a while, as the one that encrypts does.
+            (Err(SealError::Silent { .. }), Some(opened)) => return Ok(Some(opened.key)),
+            (asked, _) => asked?,
         };
         let Some(plain) = plain else { return Ok(None) };
         let Ok(plain) = <&[u8; KEY_BYTES]>::try_from(plain.as_slice()) else { return Ok(None) };
         let key = Arc::new(Key::of(plain).map_err(|_| SealError::Library)?);
-        self.opened.insert(hash, Arc::clone(&key)).await;
+        self.opened.insert(hash, Opened { key: Arc::clone(&key), since: clock::now() }).await;
         Ok(Some(key))
+    }
+
+    async fn decrypt(&self, wrapped: &Wrapped) -> Result<Option<Zeroizing<Vec<u8>>>, SealError> {
+        match &self.master {
+            MasterKey::File(file) => file.decrypt(wrapped),
+            // Seldom called, and else a part of each future that reads a key.
+            MasterKey::Kms(kms) => Box::pin(kms.decrypt(wrapped)).await,
+        }
     }
 }
 
@@ -177,6 +214,54 @@ mod tests {
         assert!(last.renew_at > clock::now(), "KMS is not asked each time");
         drop(state);
         assert!(matches!(silent(Some(made(73))).sealing().await, Err(SealError::Silent { .. })));
+    }
+
+    /// What this process has sealed it must be able to open, or no order is placed.
+    #[tokio::test(start_paused = true)]
+    async fn while_kms_is_silent_what_was_opened_before_is_opened_for_three_days() {
+        tokio::time::advance(Duration::from_hours(1_000)).await;
+        for (hours, is_opened) in [(1, true), (30, true), (71, true), (73, false)] {
+            let sealing = made(hours);
+            let (wrapped, opened) = (
+                Arc::clone(&sealing.wrapped),
+                Opened { key: Arc::clone(&sealing.key), since: sealing.since },
+            );
+            let keys = silent(Some(sealing));
+            keys.opened.insert(hash(&wrapped), opened).await;
+            let sealer = super::super::KeySealer::Encrypted(Arc::new(keys));
+            let sealed = sealer.seal(b"key", "here").await;
+            assert_eq!(sealed.is_ok(), is_opened, "{hours} h");
+            if let Ok(sealed) = sealed {
+                let opened = sealer.open(sealed, "here").await.unwrap().unwrap();
+                assert_eq!(opened.as_slice(), b"key", "{hours} h");
+            }
+        }
+    }
+
+    /// A name each, after a start.
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_another_key_of_a_silent_kms_is_told_at_once() {
+        let keys = Arc::new(silent(None));
+        let mut waiting = tokio::task::JoinSet::new();
+        for n in 0..10 {
+            let (keys, wrapped) =
+                (Arc::clone(&keys), Wrapped { master: "kms:key".to_owned(), bytes: vec![n] });
+            waiting.spawn(async move {
+                match keys.opening(&wrapped).await {
+                    Err(SealError::Silent { source, .. }) => source.to_string(),
+                    other => panic!("{:?}", other.err()),
+                }
+            });
+        }
+        let told = waiting.join_all().await;
+        let asked = told.iter().filter(|said| !said.contains("a moment ago")).count();
+        assert_eq!((asked, told.len()), (1, 10), "{told:?}");
+        tokio::time::advance(ASK_AGAIN * 2).await;
+        let wrapped = Wrapped { master: "kms:key".to_owned(), bytes: vec![0] };
+        let Err(SealError::Silent { source, .. }) = keys.opening(&wrapped).await else {
+            panic!("it answers")
+        };
+        assert!(!source.to_string().contains("a moment ago"), "it is asked again: {source}");
     }
 
     #[tokio::test(start_paused = true)]

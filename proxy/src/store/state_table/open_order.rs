@@ -88,25 +88,50 @@ impl OpenOrder {
     }
 }
 
-/// Remembers `order` of `name` in the place of any other.
+/// Remembers `order` of `name` in the place of any other, in an item that is kept for as long as it may be gone on with.
 pub async fn put_open_order(store: &Store, name: &Pattern, order: &OpenOrder) -> Result<(), StoreError> {
     let expires = epoch_millis(order.placed_at + KEPT) / 1000;
     let key_of_certificate = store.sealer.seal(order.key.as_bytes(), &context(name)).await?;
-    let update = store.client().update_item().table_name(&store.tables().state).set_key(Some(key(name)));
-    let update = update
-        // The record of a certificate is kept for longer.
-        .update_expression("SET open_order = :order, expires_at = if_not_exists(expires_at, :expires)")
-        .expression_attribute_values(":order", order.write(&key_of_certificate))
-        .expression_attribute_values(":expires", AttributeValue::N(expires.to_string()));
-    update.send().await?;
+    for (set, condition) in [
+        // The record of a certificate is kept for longer, and renewals are the most.
+        ("SET open_order = :order", "expires_at >= :expires"),
+        // A record whose date is near or past may be removed at any time.
+        (
+            "SET open_order = :order, expires_at = :expires",
+            "attribute_not_exists(expires_at) OR expires_at < :expires OR NOT attribute_type(expires_at, :number)",
+        ),
+    ] {
+        let update = store.client().update_item().table_name(&store.tables().state).set_key(Some(key(name)));
+        let update = update
+            .update_expression(set)
+            .condition_expression(condition)
+            .expression_attribute_values(":order", order.write(&key_of_certificate))
+            .expression_attribute_values(":expires", AttributeValue::N(expires.to_string()));
+        let update = if set.contains("expires_at") {
+            update.expression_attribute_values(":number", AttributeValue::S("N".to_owned()))
+        } else {
+            update
+        };
+        if if_held(update.send().await)?.is_some() {
+            return Ok(());
+        }
+    }
+    // A certificate was committed in between: the order has come to nothing.
     Ok(())
 }
 
-/// Forgets the open order of `name`, which nothing can be made of.
-pub async fn remove_open_order(store: &Store, name: &Pattern) -> Result<(), StoreError> {
+/// Forgets the open order of `name`, which nothing can be made of: the one at `url`, since a later holder of the lease may have placed
+/// another; without it, whichever there is.
+pub async fn remove_open_order(store: &Store, name: &Pattern, url: Option<&str>) -> Result<(), StoreError> {
     let update = store.client().update_item().table_name(&store.tables().state).set_key(Some(key(name)));
-    let update =
-        update.update_expression("REMOVE open_order").condition_expression("attribute_exists(open_order)");
+    let update = update.update_expression("REMOVE open_order");
+    let update = match url {
+        None => update.condition_expression("attribute_exists(open_order)"),
+        Some(url) => update
+            .condition_expression("open_order.#url = :url")
+            .expression_attribute_names("#url", "url")
+            .expression_attribute_values(":url", AttributeValue::S(url.to_owned())),
+    };
     if_held(update.send().await).map(drop)
 }
 

@@ -5,17 +5,18 @@ use std::time::{Duration, SystemTime};
 
 use gatehouse::{
     certificates::OnRequest,
+    config::Span,
     name::Pattern,
     store::{Engine, instant::Micros},
 };
 use http::StatusCode;
 use testbed::{
-    pebble::{Pebble, problem, with_unknown_challenge},
-    relay::{Fault, FaultKind, Traffic},
+    pebble::{Pebble, problem, still_processing, with_unknown_challenge, without_replaces},
+    relay::{Fault, FaultKind, Refusal, Traffic},
     wait,
 };
 
-use super::world::{Instance, World};
+use super::world::{Instance, World, issuer};
 
 /// The requests of an order, as the CA gets them first.
 const PHASES: [&str; 8] = [
@@ -137,6 +138,78 @@ fn an_order_of_an_instance_that_is_gone_is_gone_on_with_by_another() {
         assert_recovers(&second, &pebble, &name, at);
         assert_eq!(pebble.relay.count("newOrder") - before, 1, "{at}: {:?}", pebble.relay.counts());
         assert_eq!(second.show(&name).unwrap().failures, 0);
+    }
+}
+
+/// Some CAs take minutes from the finalization to the certificate: each order that were given up would be one issued for nobody.
+#[test]
+fn an_order_that_the_ca_is_slow_to_issue_is_gone_on_with() {
+    let world = World::create();
+    let (pebble, engine, name) = (world.pebble(), Engine::in_memory().unwrap(), "one.allowed.example");
+    pebble.relay.set(Traffic::Rewrite(still_processing));
+    let instance = world.instance_changed(&engine, vec![issuer(&pebble)], |config| {
+        config.certificates.order_deadline = Span::secs(5);
+    });
+    assert!(instance.obtain(name).is_err());
+    let shown = instance.show(name).unwrap();
+    assert!(shown.problem.contains("which is fetched later"), "{}", shown.problem);
+    pebble.relay.set(Traffic::Pass);
+    assert_recovers(&instance, &pebble, name, "issuance");
+    let counts = pebble.relay.counts();
+    assert_eq!((counts.get("newOrder"), counts.get("finalize")), (Some(&1), Some(&1)), "{counts:?}");
+}
+
+/// It has made the order then, which nobody can find.
+#[test]
+fn a_ca_that_does_not_repeat_what_is_replaced_still_renews() {
+    let world = World::create();
+    let pebble = world.pebble();
+    let instance = world.instance(&Engine::in_memory().unwrap(), &pebble);
+    let name = Pattern::parse("one.allowed.example").unwrap();
+    instance.obtain(&name.to_string()).unwrap();
+    pebble.relay.set(Traffic::Rewrite(without_replaces));
+    for orders in [3, 4] {
+        let renewed = instance.certificates.order_now(&name, OnRequest::Renew);
+        instance.runtime().block_on(renewed).unwrap();
+        let counts = pebble.relay.counts();
+        assert_eq!(
+            (counts.get("newOrder"), counts.get("newOrder replaces")),
+            (Some(&orders), Some(&1)),
+            "it is not asked again: {counts:?}"
+        );
+    }
+}
+
+/// RFC 9457 §3.1.2: the status in a problem document is advisory, and some CAs leave it out.
+#[test]
+fn an_order_that_the_ca_knows_no_more_is_followed_by_another() {
+    let world = World::create();
+    let pebble = world.pebble();
+    let html = |body: &str| Refusal {
+        media_type: "text/html",
+        body: body.to_owned(),
+        ..problem(StatusCode::NOT_FOUND, "malformed", None)
+    };
+    let silent = Refusal {
+        body: r#"{"type":"urn:ietf:params:acme:error:malformed","detail":"no such order"}"#.to_owned(),
+        ..problem(StatusCode::NOT_FOUND, "malformed", None)
+    };
+    for (name, refusal) in [("json.allowed.example", silent), ("html.allowed.example", html("<h1>404</h1>"))]
+    {
+        let instance = world.instance(&Engine::in_memory().unwrap(), &pebble);
+        let before = pebble.relay.count("newOrder");
+        let cut = Fault { at: "authorization", kind: FaultKind::CutAfter, times: u32::MAX };
+        pebble.relay.set(Traffic::Fail(cut));
+        assert!(instance.obtain(name).is_err());
+        let unknown = Fault { at: "order", kind: FaultKind::Refuse(refusal), times: 1 };
+        pebble.relay.set(Traffic::Fail(unknown));
+        // Within the pause that the first fault began, and no more.
+        wait::until("a certificate", Duration::from_secs(20), || {
+            instance.obtain(name).map(drop).map_err(anyhow::Error::from)
+        })
+        .unwrap_or_else(|error| panic!("{name}: {error:#}; {:?}", pebble.relay.counts()));
+        assert_eq!(pebble.relay.count("newOrder") - before, 2, "{name}: {:?}", pebble.relay.counts());
+        assert_eq!(instance.show(name).unwrap().failures, 0, "{name}");
     }
 }
 

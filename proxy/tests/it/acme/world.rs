@@ -10,7 +10,7 @@ use std::{
 use gatehouse::{
     certificates::{CertificateRefusal, Certificates, ChallengeToken, Slot, listing},
     config::{Config, DomainSettings, IssuerConfig, Span, StaticDomain},
-    domains::Domains,
+    domains::{DomainEntry, Domains, Permission, PermissionSource},
     name::{Pattern, ServerName},
     store::{Engine, Store, tables},
 };
@@ -65,11 +65,22 @@ impl World {
 
     /// An instance that orders from `issuers`.
     pub(crate) fn instance_with(&self, engine: &Engine, issuers: Vec<IssuerConfig>) -> Instance {
+        self.instance_changed(engine, issuers, |_| {})
+    }
+
+    /// The same, with settings that `change` has changed.
+    pub(crate) fn instance_changed(
+        &self,
+        engine: &Engine,
+        issuers: Vec<IssuerConfig>,
+        change: impl FnOnce(&mut Config),
+    ) -> Instance {
         let mut config = Config { state_directory: self.folder.path().join("state"), ..Config::default() };
         config.domains.table = false;
         config.domains.r#static = ["*.allowed.example", "fresh.customer.test"].map(entry).into();
         config.certificates.issuers = issuers;
         config.certificates.renewal_period = Span::secs(1);
+        change(&mut config);
         start(&self.network.edge, engine.clone(), config)
     }
 }
@@ -125,25 +136,29 @@ async fn answer(stream: TcpStream, certificates: Certificates) -> Option<()> {
             host = name.split(':').next().and_then(|name| ServerName::parse(name).ok());
         }
     }
-    let answer = certificates.http_answer(&host?, &token?, CLIENT).await?;
+    let host = host?;
+    let permission = allowed();
+    let answer = certificates.http_answer(&host, &permission, &token?, CLIENT).await?;
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", answer.len());
     lines.into_inner().into_inner().write_all((head + &answer).as_bytes()).await.ok()
+}
+
+fn allowed() -> Permission {
+    Permission::Allow(Arc::new(DomainEntry {
+        pattern: Pattern::parse("*.allowed.example").unwrap(),
+        target: None,
+        settings: DomainSettings::default(),
+        tenant: "default".into(),
+        source: PermissionSource::Static,
+        version: 0,
+        changed_at_micros: 0,
+    }))
 }
 
 impl Instance {
     pub(crate) fn obtain(&self, text: &str) -> Result<Arc<Slot>, CertificateRefusal> {
         let name = ServerName::parse(text).unwrap();
-        let site = gatehouse::domains::DomainEntry {
-            pattern: Pattern::parse("*.allowed.example").unwrap(),
-            target: None,
-            settings: DomainSettings::default(),
-            tenant: "default".into(),
-            source: gatehouse::domains::PermissionSource::Static,
-            version: 0,
-            changed_at_micros: 0,
-        };
-        let permission = gatehouse::domains::Permission::Allow(Arc::new(site));
-        self.runtime().block_on(self.certificates.obtain(&name, &permission, CLIENT))
+        self.runtime().block_on(self.certificates.obtain(&name, &allowed(), CLIENT))
     }
 
     pub(crate) fn show(&self, text: &str) -> Option<listing::Summary> {

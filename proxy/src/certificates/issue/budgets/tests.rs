@@ -184,6 +184,23 @@ async fn a_customer_whose_names_fail_costs_nobody_an_order() {
     assert_eq!(renewed, 50, "what is kept for them");
 }
 
+/// What was not issued is not counted there; the orders are, by the account.
+#[tokio::test]
+async fn orders_that_fail_leave_a_registered_domain_its_certificates() {
+    let inner = crate::certificates::tests::Fleet::new(None).await.instance().certificates.inner;
+    let now = SystemTime::now();
+    for n in 0..60 {
+        let name = Pattern::parse(&format!("n{n}.customer.com")).unwrap();
+        let site = site(&name.to_string());
+        let draw = draw(Purpose::Obtain, &name, &site);
+        assert_eq!(inner.spend_all(&draw, now).await.unwrap(), None, "{n}");
+        inner.give_back_certificate(&draw, now).await;
+    }
+    let certificates = Limit::new(Drawn::Certificates, "ca#customer.com", 50, WEEK);
+    assert_eq!(certificates.budget().left(&inner.store, now).await.unwrap(), 50);
+    assert_eq!(new_orders("ca", &inner.config).budget().left(&inner.store, now).await.unwrap(), 190);
+}
+
 #[tokio::test]
 async fn what_one_budget_refuses_costs_no_other() {
     let fleet = Fleet::new().await;

@@ -41,15 +41,67 @@ async fn a_commit_ends_the_open_order() {
 async fn an_order_that_is_of_no_use_is_forgotten_and_its_record_stays() {
     let store = faulty_with_tables("seed=17,stale=2s,throttle=10,conflict=10").await;
     let name = Pattern::parse("shop.example").unwrap();
-    remove_open_order(&store, &name).await.unwrap();
+    remove_open_order(&store, &name, None).await.unwrap();
     let mut failed = OrderRecord::new(&name);
     failed.failures = 2;
     put_failure(&store, &failed).await.unwrap();
     put_open_order(&store, &name, &open_order_for_tests("https://ca.example/order/1")).await.unwrap();
-    remove_open_order(&store, &name).await.unwrap();
+    remove_open_order(&store, &name, None).await.unwrap();
     let read = read(&store, &[], &name).await.unwrap();
     assert_eq!((read.open_order, read.record.map(|record| record.failures)), (None, Some(2)));
 }
+
+/// A holder whose lease was taken over, and whose order ends then.
+#[tokio::test]
+async fn a_late_holder_forgets_its_own_order_alone() {
+    let store = faulty_with_tables("seed=23,stale=2s,throttle=10,conflict=10").await;
+    let name = Pattern::parse("shop.example").unwrap();
+    let urls = ["https://ca.example/order/1", "https://ca.example/order/2"];
+    let present = open_order_for_tests(urls[1]);
+    put_open_order(&store, &name, &present).await.unwrap();
+    remove_open_order(&store, &name, Some(urls[0])).await.unwrap();
+    assert_eq!(open(&store, &name).await, Some(present));
+    remove_open_order(&store, &name, Some(urls[1])).await.unwrap();
+    assert_eq!(open(&store, &name).await, None);
+    remove_open_order(&store, &name, Some(urls[1])).await.unwrap();
+}
+
+/// The table removes items whose date has passed within two days.
+#[tokio::test]
+async fn an_open_order_lies_in_no_item_that_is_about_to_be_removed() {
+    let store = faulty_with_tables("seed=29,stale=2s,throttle=10,conflict=10").await;
+    let name = Pattern::parse("shop.example").unwrap();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    for (before, expected) in [
+        (None, now + 6 * DAY..=now + 8 * DAY),
+        (Some(now - 9), now + 6 * DAY..=now + 8 * DAY),
+        (Some(now + DAY), now + 6 * DAY..=now + 8 * DAY),
+        (Some(now + 99 * DAY), now + 99 * DAY..=now + 99 * DAY),
+    ] {
+        let item = || {
+            let update = store.client().update_item().table_name(&store.tables().state);
+            let update = update.key("pk", AttributeValue::S(format!("name#{name}")));
+            update.key("sk", AttributeValue::S("certificate".to_owned()))
+        };
+        let set = match before {
+            Some(at) => item()
+                .update_expression("SET expires_at = :at")
+                .expression_attribute_values(":at", AttributeValue::N(at.to_string())),
+            None => item().update_expression("REMOVE expires_at"),
+        };
+        set.send().await.unwrap();
+        put_open_order(&store, &name, &open_order_for_tests("https://ca.example/order/1")).await.unwrap();
+        let read = item().return_values(aws_sdk_dynamodb::types::ReturnValue::AllNew);
+        let read = read.update_expression("SET looked = :looked");
+        let read = read.expression_attribute_values(":looked", AttributeValue::Bool(true)).send().await;
+        let attributes = read.unwrap().attributes.unwrap();
+        let expires: u64 = attributes["expires_at"].as_n().unwrap().parse().unwrap();
+        assert!(expected.contains(&expires), "{before:?}: {expires}");
+        assert!(open(&store, &name).await.is_some(), "{before:?}");
+    }
+}
+
+const DAY: u64 = 24 * 3_600;
 
 #[tokio::test]
 async fn a_record_that_is_written_keeps_the_open_order_and_nothing_else() {
