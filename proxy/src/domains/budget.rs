@@ -7,7 +7,7 @@ use proxy_common::budget::BudgetRate;
 use super::Caller;
 use crate::{clock::BudgetClock, keyed_counts::network};
 
-/// LookupBudgets of look-ups. What is spent is stored as by [`BudgetRate::take`], on a clock that begins with the budgets.
+/// Budgets of look-ups. What is spent is stored as by [`BudgetRate::take`], on a clock that begins with the budgets.
 ///
 /// Invariant: holds at most [`MAX_SOURCES`] sources; beyond them new sources share one (`sources_are_bounded_and_strangers_share`).
 #[derive(Debug)]

@@ -139,23 +139,23 @@ impl Event {
     #[must_use]
     pub fn seen_by(mut self, tenant: &str) -> Option<Self> {
         let former = self.detail.get(FORMER_TENANT).and_then(Value::as_str);
-        let (has_it, had_it) = (self.tenant.as_deref() == Some(tenant), former == Some(tenant));
+        let (is_owner, is_former) = (self.tenant.as_deref() == Some(tenant), former == Some(tenant));
         if former.is_none() {
-            return has_it.then_some(self);
+            return is_owner.then_some(self);
         }
-        let of_the_other = if has_it { "from" } else { "to" };
+        let of_the_other = if is_owner { "from" } else { "to" };
         if let Some(Value::Array(changes)) = self.detail.get_mut("changes") {
             for change in changes.iter_mut().filter_map(Value::as_object_mut) {
                 change.insert(of_the_other.to_owned(), Value::Null);
             }
         }
-        if has_it {
+        if is_owner {
             self.detail.remove(FORMER_TENANT);
             return Some(self);
         }
         self.detail.remove("target");
         self.tenant = None;
-        had_it.then_some(self)
+        is_former.then_some(self)
     }
 
     /// What of a transaction it is.
