@@ -17,7 +17,7 @@ mod tests;
 
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
-pub use authority::{Authority, AuthorityRefusal, ExpectedVersion, Overlap, Requester};
+pub use authority::{Authority, AuthorityRefusal, ExpectedVersion, Others, Overlap, Requester};
 pub use event::ChangeCause;
 pub use patch::{Patch, PatchField};
 pub use quota::{OwnerChange, Quotas};
@@ -239,7 +239,7 @@ impl Sources<'_> {
 pub fn decide(
     request: &Request,
     there: Option<&DomainRecord>,
-    overlap: Overlap,
+    others: &Others,
     sources: Sources<'_>,
     rules: &Rules,
     now: Micros,
@@ -251,14 +251,16 @@ pub fn decide(
     authority::check(request, entry)?;
     match (&request.wanted, entry) {
         (Wanted::Present { target, settings, tenant, existing, proof }, entry) => {
-            authority::check_free(request, sources, rules, overlap)?;
-            let mut warnings = servable::check(pattern, target.as_ref(), rules)?;
-            servable::check_for(&request.by, pattern, &warnings)?;
-            if overlap != Overlap::Nothing {
-                warnings.push(Warning::Overlap);
-            }
+            authority::check_free(request, sources, rules, others.overlap)?;
             let tenant = request.by.tenant().or(tenant.as_ref()).map(Tenant::as_str);
             let new = with_settings(added(there, pattern, target.as_ref(), tenant, now), *settings);
+            servable::check_pair(&new)?;
+            let shared = authority::check_pair(request, entry, &new, others, (sources, rules))?;
+            let mut warnings = servable::check(pattern, target.as_ref(), new.settings, rules)?;
+            servable::check_for(&request.by, pattern, &warnings)?;
+            if others.overlap != Overlap::Nothing || shared.is_some() {
+                warnings.push(Warning::Overlap);
+            }
             let required = if *proof == Proof::Waived { RequiredProof::None } else { rules.required };
             let new = DomainRecord { status: status_of(entry, &new, required), ..new };
             let warnings = with_standing(warnings, &new);
@@ -269,8 +271,14 @@ pub fn decide(
         }
         (_, None) => Err(Refusal::Absent(pattern.clone())),
         (Wanted::Patched(wanted), Some(entry)) => {
-            let decision = patch::patch(entry, wanted, rules, now)?;
-            servable::check_targets(&request.by, &decision.record)?;
+            let mut decision = patch::patch(entry, wanted, rules, now)?;
+            let new = &decision.record;
+            servable::check_targets(&request.by, new)?;
+            if decision.is_change() {
+                servable::check_pair(new)?;
+                let shared = authority::check_pair(request, Some(entry), new, others, (sources, rules))?;
+                decision.report.warnings.extend(shared.map(|warning| warning.to_string()));
+            }
             Ok(decision)
         }
         (Wanted::Absent, Some(entry)) => Ok(removal(entry, now)),
@@ -340,7 +348,7 @@ fn present(
 }
 
 fn resume(entry: &DomainRecord, rules: &Rules, now: Micros) -> Result<Decision, Refusal> {
-    let warnings = servable::check(&entry.pattern, entry.target.as_ref(), rules)?;
+    let warnings = servable::check(&entry.pattern, entry.target.as_ref(), entry.settings, rules)?;
     let warnings = with_standing(warnings, entry);
     match entry.status {
         DomainStatus::Suspended => {
