@@ -17,7 +17,7 @@ use crate::{
     config::Reloadable,
     domains::{Caller, Domains, Permission},
     forward::{
-        Answer, Downstream, ErrorPages, RequestLog, RequestOutcome, RequestRecord, RequestRefusal,
+        Answer, Authority, Downstream, ErrorPages, RequestLog, RequestOutcome, RequestRecord, RequestRefusal,
         TrustedProxies, fitting, own_response, permanent_redirect,
     },
     http1::RequestParts,
@@ -93,7 +93,8 @@ impl Cleartext {
                 Ok(self.challenge(&name, &permission, token, downstream).await)
             }
             Plan::Redirect { host } => {
-                self.admit(&host.name, downstream, record).await?;
+                let permission = self.admit(&host.name, downstream, record).await?;
+                let host = straight(host, &permission);
                 let location = plan::location(head, &host, self.service.public_https_port)?;
                 Ok((RequestOutcome::Redirect, permanent_redirect(location)))
             }
@@ -158,6 +159,17 @@ fn health(phase: Phase) -> Answer {
     }
 }
 
+/// Where a client gets to in one step: the other name of a pair only leads to the entry's own.
+fn straight(host: Authority, permission: &Permission) -> Authority {
+    match permission {
+        Permission::Allow(entry) => {
+            let name = entry.leads_pair(&host.name).unwrap_or(&host.name).clone();
+            Authority { name, ..host }
+        }
+        Permission::Deny(_) | Permission::Unknown(_) => host,
+    }
+}
+
 /// RFC 9110 §15.4.9: permanent, and the method stays.
 fn plain(status: StatusCode, text: Bytes) -> Answer {
     let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -169,6 +181,29 @@ const UNKNOWN_CHALLENGE: &str = "no such challenge\n";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        config::{DomainSettings, WwwPair},
+        domains::{DomainEntry, UnknownReason},
+        name::Pattern,
+    };
+
+    #[test]
+    fn the_other_name_of_a_pair_leads_to_the_entrys_own_at_once() {
+        let entry = |www| {
+            let entry = DomainEntry::for_tests(Pattern::parse("shop.example").unwrap());
+            let settings = DomainSettings { www: Some(www), ..entry.settings };
+            Permission::Allow(Arc::new(DomainEntry { settings, ..entry }))
+        };
+        for (permission, asked, led) in [
+            (entry(WwwPair::Redirect), "www.shop.example", "shop.example"),
+            (entry(WwwPair::Redirect), "shop.example", "shop.example"),
+            (entry(WwwPair::Serve), "www.shop.example", "www.shop.example"),
+            (Permission::Unknown(UnknownReason::SourceDown), "www.shop.example", "www.shop.example"),
+        ] {
+            let host = Authority::parse(asked.as_bytes(), 80).unwrap();
+            assert_eq!(straight(host, &permission).name.as_str(), led, "{asked}: {permission:?}");
+        }
+    }
 
     #[test]
     fn health_says_200_in_every_phase_that_is_healthy_and_in_no_other() {

@@ -50,11 +50,12 @@ pub use compression::{CompressionConfig, MediaType};
 pub use control::ControlConfig;
 pub use difference::{difference, merge};
 pub use domain_settings::{
-    CLIENT_REQUEST_RATE, DomainSettings, HOST, MAINTENANCE, MINIMUM_TLS, REDIRECT, REQUEST_RATE,
+    CLIENT_REQUEST_RATE, DomainSettings, HOST, MAINTENANCE, MINIMUM_TLS, PairFault, REDIRECT, REQUEST_RATE,
+    WWW,
 };
 pub use enums::{
     Attach, Balance, ContentCoding, Endpoint, GuardMode, Io, LogFormat, Maintenance, MetadataEndpoint,
-    RequiredProof, Scrape, SiteRedirect, TlsVersion, UpstreamHost,
+    RequiredProof, Scrape, SiteRedirect, TlsVersion, UpstreamHost, WwwPair,
 };
 pub use error::{At, ConfigError, SettingOrigin, SettingsProblem, WrongValue};
 pub use error_pages::{ContentSecurityPolicy, ErrorPagesConfig};

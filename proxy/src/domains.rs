@@ -263,15 +263,15 @@ impl Domains {
     /// `None` where no entry is known; then its requests must not reach any target.
     #[must_use]
     pub fn last_known(&self, name: &ServerName, unknown_reason: UnknownReason) -> Option<Arc<DomainEntry>> {
+        let remembered =
+            || self.inner.last_known.get(name).filter(|entry| !self.inner.registry.supersedes(entry));
         match (self.inner.registry.find(name), unknown_reason) {
             (SnapshotMatch::Served(domain_entry), _) => Some(domain_entry),
             (SnapshotMatch::Withdrawn, _) => None,
-            (SnapshotMatch::Nothing, UnknownReason::SourceDown | UnknownReason::BudgetSpent) => {
-                self.inner.last_known.get(name)
-            }
+            (SnapshotMatch::Nothing, UnknownReason::SourceDown | UnknownReason::BudgetSpent) => remembered(),
             // The table was read and holds no entry: whatever the endpoint would say, it names no target.
             (SnapshotMatch::Nothing, UnknownReason::AskDown) => {
-                Some(self.inner.last_known.get(name).unwrap_or_else(|| Arc::new(lookup::asked_site(name))))
+                Some(remembered().unwrap_or_else(|| Arc::new(lookup::asked_site(name))))
             }
         }
     }

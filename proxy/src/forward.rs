@@ -209,7 +209,7 @@ impl<T: Transport> Forwarder<T> {
         let target = service.default_target.load();
         let defaults =
             RouteDefaults { target: target.as_ref().as_ref(), host: service.relay.upstream.host() };
-        let route = DomainRoute::of(&entry, defaults)?;
+        let route = DomainRoute::of(name, &entry, defaults)?;
         let rates = DomainRates::of(entry.settings, &service.relay.limits.load());
         service.rates.take(&entry.pattern, client, rates, at).map_err(RequestRefusal::Rate)?;
         Ok(route)

@@ -5,6 +5,7 @@
 use std::{borrow::Borrow, fmt, net::IpAddr, str::FromStr, sync::Arc};
 
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
+use psl::Psl as _;
 use serde::{Deserialize, Serialize};
 
 /// A DNS name as guard and tables compare it: A-labels, lower case, no trailing dot, at most 253 bytes (RFC 1035 §2.3.4).
@@ -48,6 +49,40 @@ impl ServerName {
     pub fn wildcard(&self) -> Option<Pattern> {
         let parent = self.parent().filter(|parent| parent.contains('.'))?;
         Some(Pattern::Wildcard(Self(parent.into())))
+    }
+
+    /// The other name of the pair that this one makes: with `www.` in front, or without it where it has it. The other name of that is this
+    /// one again.
+    pub fn counterpart(&self) -> Result<Self, NoCounterpart> {
+        let other = match self.0.strip_prefix(WWW) {
+            Some(rest) if rest.starts_with(WWW) => return Err(NoCounterpart::Nested),
+            Some(rest) => rest.to_owned(),
+            None => format!("{WWW}{self}"),
+        };
+        let other = Self::parse(&other).map_err(|_| NoCounterpart::Length)?;
+        // Whoever has the one would be given a name that others may have.
+        let suffix = [self, &other].into_iter().find(|name| name.public_suffix().is_some()).cloned();
+        suffix.map_or(Ok(other), |suffix| Err(NoCounterpart::PublicSuffix(suffix)))
+    }
+
+    /// Whether it begins with `www.`.
+    #[must_use]
+    pub fn has_www(&self) -> bool {
+        self.0.starts_with(WWW)
+    }
+
+    /// Of which part of the Public Suffix List it is an entry, if it is one.
+    #[must_use]
+    pub fn public_suffix(&self) -> Option<psl::Type> {
+        let suffix = psl::List.suffix(self.0.as_bytes())?;
+        suffix.typ().filter(|_| suffix.as_bytes() == self.0.as_bytes())
+    }
+
+    /// The entries that may speak for this name, in the order in which they do: its own, that of the other name of its pair, if it speaks
+    /// for both, and the wildcard that covers it.
+    pub fn entries(&self) -> impl Iterator<Item = Pattern> + use<> {
+        let pair = self.counterpart().ok().map(Pattern::Exact);
+        [Some(Pattern::Exact(self.clone())), pair, self.wildcard()].into_iter().flatten()
     }
 
     /// What may stand for this name, in the order in which it does: the exact name, then the wildcard that covers it.
@@ -102,6 +137,14 @@ impl Pattern {
         std::iter::once(self.clone()).chain(wider)
     }
 
+    /// [`ServerName::counterpart`]; a wildcard has none.
+    pub fn counterpart(&self) -> Result<ServerName, NoCounterpart> {
+        match self {
+            Self::Exact(name) => name.counterpart(),
+            Self::Wildcard(_) => Err(NoCounterpart::Wildcard),
+        }
+    }
+
     /// Whether `name` is served under this entry.
     #[must_use]
     pub fn covers(&self, name: &ServerName) -> bool {
@@ -118,6 +161,23 @@ impl Pattern {
 pub struct NameError {
     value: String,
     reason: Reason,
+}
+
+/// Why a name makes no pair with another.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoCounterpart {
+    /// It stands for many names.
+    #[error("a wildcard has no other name")]
+    Wildcard,
+    /// One of the two belongs to many owners.
+    #[error("`{0}` is a public suffix, and the names below it have many owners")]
+    PublicSuffix(ServerName),
+    /// The other one begins with `www.` as well, and has a pair of its own.
+    #[error("without `www.` it still begins with `www.`")]
+    Nested,
+    /// The other one is no name.
+    #[error("with `www.` in front it has more than 253 characters")]
+    Length,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -214,6 +274,8 @@ macro_rules! text_forms {
 }
 text_forms!(ServerName, Pattern);
 
+/// In front of one of the names of a pair.
+const WWW: &str = "www.";
 const MAX_NAME: usize = 253;
 const MAX_LABEL: usize = 63;
 
@@ -322,6 +384,48 @@ mod tests {
         ] {
             let refused = ServerName::parse(text).unwrap_err().to_string();
             assert!(refused.contains("begins with `xn--` and is not an A-label"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_pair_is_two_names_of_which_each_is_the_others() {
+        let suffix = |text| Err(NoCounterpart::PublicSuffix(name(text)));
+        let longest = format!("{}.example", [&*"a".repeat(60); 4].join("."));
+        for (given, other) in [
+            ("example.com", Ok("www.example.com")),
+            ("www.example.com", Ok("example.com")),
+            ("Shop.example.com", Ok("www.shop.example.com")),
+            ("wwwexample.com", Ok("www.wwwexample.com")),
+            ("www.xn--bcher-kva.example", Ok("xn--bcher-kva.example")),
+            ("www.www.example.com", Err(NoCounterpart::Nested)),
+            ("www.co.uk", suffix("co.uk")),
+            ("www.com", suffix("com")),
+            ("co.uk", suffix("co.uk")),
+            ("github.io", suffix("github.io")),
+            ("www.github.io", suffix("github.io")),
+            (&longest, Err(NoCounterpart::Length)),
+        ] {
+            let found = name(given).counterpart();
+            assert_eq!(found.as_ref().map(ServerName::as_str), other.as_ref().copied(), "{given}");
+            if let Ok(found) = found {
+                assert_eq!(found.counterpart(), Ok(name(given)));
+            }
+        }
+        assert_eq!(Pattern::parse("*.example.com").unwrap().counterpart(), Err(NoCounterpart::Wildcard));
+    }
+
+    #[test]
+    fn a_names_own_entry_comes_before_its_pairs_and_that_before_a_wildcard() {
+        for (given, entries) in [
+            ("example.com", &["example.com", "www.example.com"][..]),
+            ("www.example.com", &["www.example.com", "example.com", "*.example.com"]),
+            ("a.example.com", &["a.example.com", "www.a.example.com", "*.example.com"]),
+            ("www.www.example.com", &["www.www.example.com", "*.www.example.com"]),
+            ("www.co.uk", &["www.co.uk", "*.co.uk"]),
+            ("localhost", &["localhost", "www.localhost"]),
+        ] {
+            let found: Vec<_> = name(given).entries().map(|entry| entry.to_string()).collect();
+            assert_eq!(found, entries, "{given}");
         }
     }
 

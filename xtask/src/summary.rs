@@ -179,6 +179,7 @@ const END_TO_END: &[&str] = &[
     "upstream_tls",
     "verification",
     "wildcard_certificates",
+    "www_pairs",
     "trouble",
     "administration",
     "answers",

@@ -269,7 +269,7 @@ pub(super) async fn end_maintenance(
 
 /// Say which DNS records the owner of a name sets
 ///
-/// For an entry that is there or one that is to be added.
+/// For an entry that is there or one that is to be added. One that is there and speaks for both names of a pair has those of both.
 #[utoipa::path(
     get, path = "/api/v1/domains/{domain}/records", tag = "domains", operation_id = "recordsOfDomain",
     params(NamedDomain, RecordsParameters),
@@ -291,18 +291,21 @@ pub(crate) async fn records_to_set(
     pattern: &Pattern,
     tenant: Option<Tenant>,
 ) -> Result<DnsRecords, Problem> {
-    let tenant = if let Some(tenant) = holder.tenant(tenant)? {
-        tenant.as_str().to_owned()
-    } else {
-        let found = domain_table::get(&api.instance.store, pattern).await?;
-        let found = found.filter(|record| record.status != DomainStatus::Removed);
-        found.map_or_else(|| DEFAULT_TENANT.to_owned(), |record| record.tenant)
+    let asked = holder.tenant(tenant)?;
+    let found = domain_table::get(&api.instance.store, pattern).await?;
+    let found = found.filter(|record| record.status != DomainStatus::Removed);
+    let tenant = match (&asked, &found) {
+        (Some(asked), _) => asked.as_str().to_owned(),
+        (None, Some(record)) => record.tenant.clone(),
+        (None, None) => DEFAULT_TENANT.to_owned(),
     };
+    // What another tenant has set is nobody else's business.
+    let settings = found.filter(|record| record.tenant == tenant).map(|record| record.settings);
     let Some(looker) = &api.looker else {
         let fault = "`verification.edge_names` is not set, so that no record can lead to the edge";
         return Err(Problem::new(ProblemKind::Conflict, fault).mend("ask the operator to set it"));
     };
-    let records = looker.records(pattern, &tenant).await;
+    let records = looker.records(pattern, settings.unwrap_or_default(), &tenant).await;
     Ok(DnsRecords { records: records.into_iter().map(Into::into).collect() })
 }
 

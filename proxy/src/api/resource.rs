@@ -5,10 +5,10 @@ use utoipa::ToSchema;
 
 use super::{
     problem::{Problem, ProblemBody},
-    words::{host, minimum_tls, rate, redirect, status},
+    words::{host, minimum_tls, rate, redirect, status, www},
 };
 use crate::{
-    config::{DomainSettings, Maintenance, RequestRate, SiteRedirect, TlsVersion, UpstreamHost},
+    config::{DomainSettings, Maintenance, RequestRate, SiteRedirect, TlsVersion, UpstreamHost, WwwPair},
     domains::{
         admin::Decision,
         import::{ImportReport, RowOutcome, RowReport},
@@ -54,6 +54,10 @@ pub(crate) struct DomainResource {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = redirect)]
     pub(crate) redirect: Option<SiteRedirect>,
+    /// Whether it speaks for its name with `www.` in front, or without, as well, and what requests for that get.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = www)]
+    pub(crate) www: Option<WwwPair>,
     /// How many of its requests an instance answers; absent, as the settings have it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = rate)]
@@ -272,8 +276,15 @@ impl DomainResource {
     pub(crate) fn of(record: &DomainRecord, checks: Option<&Checks>) -> Self {
         let domain = record.pattern.to_string();
         let (unicode, _) = idna::domain_to_unicode(&domain);
-        let DomainSettings { minimum_tls, host, maintenance, redirect, request_rate, client_request_rate } =
-            record.settings;
+        let DomainSettings {
+            minimum_tls,
+            host,
+            maintenance,
+            redirect,
+            www,
+            request_rate,
+            client_request_rate,
+        } = record.settings;
         Self {
             unicode,
             domain,
@@ -282,6 +293,7 @@ impl DomainResource {
             host,
             maintenance,
             redirect,
+            www,
             request_rate,
             client_request_rate,
             status: record.status,

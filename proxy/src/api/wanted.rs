@@ -7,10 +7,12 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     problem::{Problem, ProblemKind},
-    words::{host_or_null, listed_status, minimum_tls_or_null, rate_or_null, redirect_or_null},
+    words::{host_or_null, listed_status, minimum_tls_or_null, rate_or_null, redirect_or_null, www_or_null},
 };
 use crate::{
-    config::{DomainSettings, EventKind, Maintenance, RequestRate, SiteRedirect, TlsVersion, UpstreamHost},
+    config::{
+        DomainSettings, EventKind, Maintenance, RequestRate, SiteRedirect, TlsVersion, UpstreamHost, WwwPair,
+    },
     domains::{
         admin::{Existing, Patch, PatchField, Proof, Request, Requester, Wanted},
         import::ImportRow,
@@ -45,6 +47,9 @@ pub(crate) struct NewDomain {
     /// Whether its requests are led to its name with `www.`, or without.
     #[schema(schema_with = redirect_or_null)]
     redirect: Option<SiteRedirect>,
+    /// Whether it speaks for its name with `www.` in front, or without, as well, and what requests for that get.
+    #[schema(schema_with = www_or_null)]
+    www: Option<WwwPair>,
     /// How many of its requests an instance answers: with a token of all tenants alone.
     #[schema(schema_with = rate_or_null)]
     request_rate: Option<RequestRate>,
@@ -92,6 +97,10 @@ pub(crate) struct DomainPatch {
     #[serde(default, deserialize_with = "field")]
     #[schema(schema_with = redirect_or_null, required = false)]
     redirect: PatchField<SiteRedirect>,
+    /// Whether it speaks for its name with `www.` in front, or without, as well, and what requests for that get.
+    #[serde(default, deserialize_with = "field")]
+    #[schema(schema_with = www_or_null, required = false)]
+    www: PatchField<WwwPair>,
     /// How many of its requests an instance answers: with a token of all tenants alone.
     #[serde(default, deserialize_with = "field")]
     #[schema(schema_with = rate_or_null, required = false)]
@@ -196,6 +205,7 @@ impl NewDomain {
             host: self.host,
             maintenance: self.maintenance,
             redirect: self.redirect,
+            www: self.www,
             request_rate: self.request_rate,
             client_request_rate: self.client_request_rate,
         };
@@ -239,7 +249,7 @@ pub(crate) fn few_enough(rows: usize) -> Result<(), Problem> {
 
 impl DomainPatch {
     pub(crate) fn wanted(self) -> Wanted {
-        let Self { target, minimum_tls, host, maintenance, redirect, request_rate, client_request_rate } =
+        let Self { target, minimum_tls, host, maintenance, redirect, www, request_rate, client_request_rate } =
             self;
         Wanted::Patched(Patch {
             target,
@@ -247,6 +257,7 @@ impl DomainPatch {
             host,
             maintenance,
             redirect,
+            www,
             request_rate,
             client_request_rate,
         })

@@ -49,6 +49,14 @@ pub(super) fn redirect_or_null() -> Object {
     word_or_null(&REDIRECT, "Whether its requests are led to its name with `www.`, or without.")
 }
 
+pub(super) fn www() -> Object {
+    word(&WWW, WWW_TEXT)
+}
+
+pub(super) fn www_or_null() -> Object {
+    word_or_null(&WWW, WWW_TEXT)
+}
+
 pub(super) fn rate() -> Object {
     rate_of(Type::String.into(), "Absent, as the settings have it.")
 }
@@ -76,13 +84,15 @@ pub(super) fn listed_status() -> Object {
 const MINIMUM_TLS: [&str; 2] = ["1.2", "1.3"];
 const HOST: [&str; 2] = ["target", "client"];
 const REDIRECT: [&str; 3] = ["off", "www", "apex"];
+const WWW: [&str; 3] = ["off", "redirect", "serve"];
+const WWW_TEXT: &str = "Whether it speaks for its name with `www.` in front, or without, as well: requests for that are led to its own, or forwarded alike.";
 const STATUS: [&str; 5] = ["pending", "active", "failing", "suspended", "removed"];
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        config::{SiteRedirect, TlsVersion, UpstreamHost},
+        config::{SiteRedirect, TlsVersion, UpstreamHost, WwwPair},
         store::domain_table::DomainStatus,
     };
 
@@ -96,10 +106,11 @@ mod tests {
         read(&MINIMUM_TLS, |text| serde_json::from_str::<TlsVersion>(text).is_ok());
         read(&HOST, |text| serde_json::from_str::<UpstreamHost>(text).is_ok());
         read(&REDIRECT, |text| serde_json::from_str::<SiteRedirect>(text).is_ok());
+        read(&WWW, |text| serde_json::from_str::<WwwPair>(text).is_ok());
         read(&STATUS, |text| serde_json::from_str::<DomainStatus>(text).is_ok());
         assert_eq!(
-            (MINIMUM_TLS.len(), HOST.len(), REDIRECT.len()),
-            (TlsVersion::ALL.len(), UpstreamHost::ALL.len(), SiteRedirect::ALL.len())
+            (MINIMUM_TLS.len(), HOST.len(), REDIRECT.len(), WWW.len()),
+            (TlsVersion::ALL.len(), UpstreamHost::ALL.len(), SiteRedirect::ALL.len(), WwwPair::ALL.len())
         );
     }
 }

@@ -69,7 +69,12 @@ impl Access {
         if let Some(client) = ControlClient::find(&config.control_socket()).await? {
             return Ok(Self::Instance(client));
         }
-        let sources = Sources { listed: &config.domains.r#static, table: table_of(config), asked: Asked::No };
+        let sources = Sources {
+            listed: &config.domains.r#static,
+            table: table_of(config),
+            asked: Asked::No,
+            asked_counterpart: Asked::No,
+        };
         sources.leave_to_the_table(name).map_err(ChangeError::from)?;
         OfflineTables::open(config).await
     }
@@ -110,7 +115,12 @@ impl Access {
         match self {
             Self::Instance(client) => Ok(client.preview(request).await?),
             Self::Tables(tables) => {
-                let sources = Sources { listed: &tables.listed, table: tables.table, asked: Asked::No };
+                let sources = Sources {
+                    listed: &tables.listed,
+                    table: tables.table,
+                    asked: Asked::No,
+                    asked_counterpart: Asked::No,
+                };
                 Ok(change::preview(&tables.store, request, sources, &tables.rules, &change::Unknown)
                     .await?
                     .report)
@@ -262,7 +272,12 @@ impl OfflineTables {
     }
 
     async fn administer(&self, request: &admin::Request) -> Result<Changed, CommandError> {
-        let sources = Sources { listed: &self.listed, table: self.table, asked: Asked::No };
+        let sources = Sources {
+            listed: &self.listed,
+            table: self.table,
+            asked: Asked::No,
+            asked_counterpart: Asked::No,
+        };
         let decision =
             change::administer(&self.store, request, sources, &self.rules, &change::Unknown).await?;
         if matches!(request.wanted, Wanted::Present { .. } | Wanted::Resumed) {

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::{access::Access, arguments::Form, columns::Columns, error::CommandError, print};
 use crate::{
-    config::Config,
+    config::{Config, DomainSettings},
+    control::wire::Domain,
     forward::AddressPolicy,
     name::Pattern,
     store::domain_table::{
@@ -32,11 +33,15 @@ pub(super) async fn records(
     form: Form,
 ) -> Result<(), CommandError> {
     let looker = looker(config)?;
-    let tenant = match tenant {
-        Some(tenant) => tenant.as_str().to_owned(),
-        None => owner(config, name).await,
+    let found = own_entry(config, name).await;
+    let (name, settings) =
+        found.as_ref().map_or((name, DomainSettings::default()), |found| (&found.domain, found.settings));
+    let tenant = match (tenant, &found) {
+        (Some(tenant), _) => tenant.as_str(),
+        (None, Some(found)) => &found.tenant,
+        (None, None) => DEFAULT_TENANT,
     };
-    print(form, &looker.records(name, &tenant).await, |records| listed(records))
+    print(form, &looker.records(name, settings, tenant).await, |records| listed(records))
 }
 
 /// Looks at a name.
@@ -57,15 +62,13 @@ pub(super) fn shown(checks: &Checks) -> String {
     format!("checked  {}\n{}", checks.checked_at, lines(&checks.findings))
 }
 
-/// Whose an entry is; of one that is not there, or cannot be asked for, nobody's in particular.
-async fn owner(config: &Config, name: &Pattern) -> String {
+/// The entry of `name`, or that of its pair; none, where it is not there or cannot be asked for.
+async fn own_entry(config: &Config, name: &Pattern) -> Option<Domain> {
     let found = match Access::open(config).await {
         Ok(access) => access.domain(name).await.ok(),
         Err(_) => None,
     };
-    found
-        .filter(|found| found.domain == *name)
-        .map_or_else(|| DEFAULT_TENANT.to_owned(), |found| found.tenant)
+    found.filter(|found| found.domain == *name || found.has_counterpart(name.name()))
 }
 
 pub(super) fn looker(config: &Config) -> Result<Looker, CommandError> {

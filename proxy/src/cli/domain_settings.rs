@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::config::{DomainSettings, RequestRate, SiteRedirect, TlsVersion, UpstreamHost};
+use crate::config::{DomainSettings, RequestRate, SiteRedirect, TlsVersion, UpstreamHost, WwwPair};
 
 /// What is set for a name; what is absent is as in the existing entry.
 #[derive(Debug, Clone, Copy, Args)]
@@ -18,6 +18,10 @@ pub(super) struct DomainSettingsArguments {
     /// in the existing entry, or nowhere.
     #[arg(long, value_name = "WHERE")]
     redirect: Option<SiteRedirect>,
+    /// What its name with `www.` in front gets, or, where it has that, the one without: `redirect`, its requests are led to this one with
+    /// 308; `serve`, they are forwarded alike; `off`, it is not part of the entry. Absent, as in the existing entry, or `off`.
+    #[arg(long, value_name = "WHAT")]
+    www: Option<WwwPair>,
     /// How many of its requests an instance answers, like `100/s`, `100/s burst 500` or `off`; others get 429. Absent, as in the existing
     /// entry, or `limits.request_rate`.
     #[arg(long, value_name = "RATE")]
@@ -29,8 +33,8 @@ pub(super) struct DomainSettingsArguments {
 
 impl From<DomainSettingsArguments> for DomainSettings {
     fn from(arguments: DomainSettingsArguments) -> Self {
-        let DomainSettingsArguments { minimum_tls, host, redirect, request_rate, client_request_rate } =
+        let DomainSettingsArguments { minimum_tls, host, redirect, www, request_rate, client_request_rate } =
             arguments;
-        Self { minimum_tls, host, maintenance: None, redirect, request_rate, client_request_rate }
+        Self { minimum_tls, host, maintenance: None, redirect, www, request_rate, client_request_rate }
     }
 }

@@ -161,6 +161,26 @@ impl SiteRedirect {
 
 const WWW: &str = "www.";
 
+words! {
+    /// What becomes of requests for the other name of an entry's pair: the one with `www.` in front, or without.
+    pub enum WwwPair {
+        /// The entry does not speak for it.
+        Off,
+        /// They are led to the entry's own.
+        Redirect,
+        /// They are forwarded as those for the entry's own.
+        Serve,
+    }
+}
+
+impl FromStr for WwwPair {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.iter().find(|pair| pair.to_string() == text).copied();
+        found.ok_or_else(|| format!("`{text}` is none of the three; write `redirect`, `serve` or `off`"))
+    }
+}
+
 /// Whether requests are answered in place of the upstream, which is being worked on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "bool", into = "bool")]

@@ -12,7 +12,7 @@ use toml::Table;
 use super::{
     Attach, Balance, ByteSize, Config, ContentCoding, ContentSecurityPolicy, Endpoint, Field, GuardMode,
     HostedZoneId, Io, KeyEncryption, LogFormat, LoopId, MetadataEndpoint, Network, ParameterName,
-    ProxyProtocol, RequiredProof, Scrape, Section, SiteRedirect, Span, TlsVersion, UpstreamHost,
+    ProxyProtocol, RequiredProof, Scrape, Section, SiteRedirect, Span, TlsVersion, UpstreamHost, WwwPair,
     json_schema::JsonSchema, reference::defaults,
 };
 use crate::{
@@ -144,7 +144,18 @@ macro_rules! words {
         }
     )+};
 }
-words!(Io, Attach, Balance, ContentCoding, GuardMode, LogFormat, RequiredProof, SiteRedirect, UpstreamHost);
+words!(
+    Io,
+    Attach,
+    Balance,
+    ContentCoding,
+    GuardMode,
+    LogFormat,
+    RequiredProof,
+    SiteRedirect,
+    UpstreamHost,
+    WwwPair
+);
 
 impl JsonSchema for TlsVersion {
     fn json_schema() -> Value {
@@ -265,7 +276,7 @@ mod tests {
 
     #[test]
     fn what_stands_in_lists_has_the_fields_that_are_read() {
-        let domain = json!({ "name": "a.example", "target": "https://b.example", "minimum_tls": "1.3", "host": "client", "maintenance": true, "redirect": "www", "request_rate": "9/s", "client_request_rate": "off" });
+        let domain = json!({ "name": "a.example", "target": "https://b.example", "minimum_tls": "1.3", "host": "client", "maintenance": true, "redirect": "www", "www": "serve", "request_rate": "9/s", "client_request_rate": "off" });
         let eab = json!({ "key_id": "a", "hmac_key_file": "/x", "hmac_key_variable": "X" });
         let issuer = json!({
             "directory": "https://a.example", "email": "a@b.example", "roots": "/x", "eab": eab,

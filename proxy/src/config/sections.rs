@@ -100,7 +100,7 @@ section! {
         /// Target of domains that have no target of their own; absent, their requests are answered with 503.
         default_target: Option<Target> = None => "\"https://origin.example.com\"",
         /// Names served by these settings, each also as `[[domains.static]]` with `name` and optionally
-        /// `target`, `host`, `maintenance`, `minimum_tls`, `redirect`, `request_rate` and `client_request_rate`.
+        /// `target`, `host`, `maintenance`, `minimum_tls`, `redirect`, `www`, `request_rate` and `client_request_rate`.
         r#static: Vec<StaticDomain> = Vec::new()
             => "[{ name = \"www.example.com\", target = \"http://10.0.0.5:8080\" }]",
         /// Names of the operator that no entry of the table may have or share, beside `verification.edge_names`; what is there already stays.

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{DomainSettings, JsonSchema, Maintenance, RequestRate, SiteRedirect, TlsVersion, UpstreamHost};
+use super::{
+    DomainSettings, JsonSchema, Maintenance, RequestRate, SiteRedirect, TlsVersion, UpstreamHost, WwwPair,
+};
 use crate::{name::Pattern, target::Target};
 
 /// A name of the static list.
@@ -30,6 +32,7 @@ struct Listed {
     host: Option<UpstreamHost>,
     maintenance: Option<Maintenance>,
     redirect: Option<SiteRedirect>,
+    www: Option<WwwPair>,
     request_rate: Option<RequestRate>,
     client_request_rate: Option<RequestRate>,
 }
@@ -43,11 +46,19 @@ impl From<Listed> for StaticDomain {
             host,
             maintenance,
             redirect,
+            www,
             request_rate,
             client_request_rate,
         } = listed;
-        let settings =
-            DomainSettings { minimum_tls, host, maintenance, redirect, request_rate, client_request_rate };
+        let settings = DomainSettings {
+            minimum_tls,
+            host,
+            maintenance,
+            redirect,
+            www,
+            request_rate,
+            client_request_rate,
+        };
         Self { name, target, settings }
     }
 }

@@ -212,6 +212,10 @@ fn static_names(config: &Config, findings: &mut Findings) {
                 "give it one like `http://10.0.0.5:8080`",
             );
         }
+        if let (Some(www), Err(fault)) = (entry.settings.www, entry.settings.check_pair(&entry.name)) {
+            let (fault, remedy) = fault.explain(&entry.name, www);
+            findings.add(&format!("domains.static[{i}].www"), fault, remedy);
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
     done::{done, path_of, to_entry},
     failure::{Failure, page},
     fields::{Empty, Fields},
-    layout::{Choice, HOST, Layout, MINIMUM_TLS, REDIRECT, Section, choices},
+    layout::{Choice, HOST, Layout, MINIMUM_TLS, REDIRECT, Section, WWW, choices},
     nowhere,
     visitor::{SignedForm, Visitor},
 };
@@ -41,6 +41,7 @@ struct DomainPage {
     minimum_tls: Vec<Choice>,
     hosts: Vec<Choice>,
     redirects: Vec<Choice>,
+    pairs: Vec<Choice>,
     rates: ShownRates,
     /// What could not be read.
     missing: Vec<String>,
@@ -174,7 +175,7 @@ pub(super) async fn show(
         missing.push(problem.into_body().detail);
         CertificateState::Nothing
     });
-    let [minimum_tls, host, redirect] = ["minimum_tls", "host", "redirect"].map(|wanted| {
+    let [minimum_tls, host, redirect, www] = ["minimum_tls", "host", "redirect", "www"].map(|wanted| {
         let mut texts = record.settings.texts().into_iter();
         texts.find_map(|(field, text)| text.filter(|_| field == wanted)).unwrap_or_default()
     });
@@ -187,6 +188,7 @@ pub(super) async fn show(
         minimum_tls: choices(MINIMUM_TLS, &minimum_tls),
         hosts: choices(HOST, &host),
         redirects: choices(REDIRECT, &redirect),
+        pairs: choices(WWW, &www),
         rates: ShownRates::of(&record.settings, &console.api.instance.limits.load()),
         missing,
     };
@@ -256,6 +258,7 @@ pub(super) mod tests {
             minimum_tls: choices(MINIMUM_TLS, text),
             hosts: choices(HOST, text),
             redirects: choices(REDIRECT, text),
+            pairs: choices(WWW, text),
             rates: rates_sample(),
             missing: vec![text.to_owned()],
         };
@@ -291,6 +294,7 @@ pub(super) mod tests {
                 minimum_tls: choices(MINIMUM_TLS, ""),
                 hosts: choices(HOST, ""),
                 redirects: choices(REDIRECT, ""),
+                pairs: choices(WWW, ""),
                 rates: rates_sample(),
                 missing: Vec::new(),
             };

@@ -14,7 +14,7 @@ use super::{
     done::done,
     failure::{Failure, page},
     fields::{Empty, Fields},
-    layout::{Choice, HOST, Layout, MINIMUM_TLS, REDIRECT, STATUS, Section, choices},
+    layout::{Choice, HOST, Layout, MINIMUM_TLS, REDIRECT, STATUS, Section, WWW, choices},
     visitor::{SignedForm, Visitor},
 };
 use crate::{
@@ -44,6 +44,7 @@ struct NewPage {
     minimum_tls: Vec<Choice>,
     hosts: Vec<Choice>,
     redirects: Vec<Choice>,
+    pairs: Vec<Choice>,
 }
 
 pub(super) async fn list(
@@ -93,6 +94,7 @@ fn new_page(visitor: &Visitor, fields: Fields, problem: Option<Problem>) -> Resp
         minimum_tls: choices(MINIMUM_TLS, fields.text("minimum_tls")),
         hosts: choices(HOST, fields.text("host")),
         redirects: choices(REDIRECT, fields.text("redirect")),
+        pairs: choices(WWW, fields.text("www")),
         fields,
         problem: problem.map(Problem::into_body),
     };
@@ -120,6 +122,7 @@ pub(super) mod tests {
             minimum_tls: choices(MINIMUM_TLS, text),
             hosts: choices(HOST, text),
             redirects: choices(REDIRECT, text),
+            pairs: choices(WWW, text),
         };
         [list.render().unwrap(), new.render().unwrap()]
     }

@@ -93,6 +93,12 @@ pub(super) const REDIRECT: &[(&str, &str)] = &[
     ("www", "to the name with www."),
     ("apex", "to the name without www."),
 ];
+pub(super) const WWW: &[(&str, &str)] = &[
+    ("", "as the settings have it"),
+    ("off", "not part of this entry"),
+    ("redirect", "led to this name"),
+    ("serve", "served as this name"),
+];
 
 /// An instant to the second, for people; all are of UTC.
 pub(super) fn to_the_second(instant: impl AsRef<str>) -> String {

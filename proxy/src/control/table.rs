@@ -4,11 +4,11 @@ use super::wire::{Bookmark, CertificatePage, Domain, EntryPage, ReindexReport, R
 use crate::{
     certificates::{listing, own},
     clock,
-    config::StaticDomain,
+    config::{DomainSettings, StaticDomain},
     name::Pattern,
     store::{
         Store, StoreError,
-        domain_table::{self, DEFAULT_TENANT, DomainStatus, Whose, checks::get_checked},
+        domain_table::{self, DEFAULT_TENANT, DomainRecord, DomainStatus, Whose, checks::get_checked},
         instant::Micros,
     },
 };
@@ -44,22 +44,30 @@ pub async fn domains(
     })
 }
 
-/// The entry of `pattern`, or of the wildcard that covers it.
+/// The entry of `pattern`, or that of its pair, or of the wildcard that covers it.
 pub async fn domain(
     store: &Store,
     listed: &[StaticDomain],
     pattern: &Pattern,
 ) -> Result<Option<Domain>, StoreError> {
-    let wildcard = match pattern {
-        Pattern::Exact(name) => name.wildcard(),
-        Pattern::Wildcard(_) => None,
+    let candidates: Vec<_> = match pattern {
+        Pattern::Exact(name) => name.entries().collect(),
+        Pattern::Wildcard(_) => vec![pattern.clone()],
     };
-    for pattern in [Some(pattern), wildcard.as_ref()].into_iter().flatten() {
-        if let Some(entry) = listed.iter().find(|entry| entry.name == *pattern) {
+    for candidate in &candidates {
+        let speaks = |settings: DomainSettings| match pattern {
+            Pattern::Exact(name) => settings.speaks_for(candidate, name),
+            Pattern::Wildcard(_) => true,
+        };
+        let listed = listed.iter().find(|entry| entry.name == *candidate);
+        if let Some(entry) = listed.filter(|entry| speaks(entry.settings)) {
             return Ok(Some(entry.into()));
         }
-        let found = get_checked(store, pattern).await?;
-        if let Some((record, checks)) = found.filter(|(record, _)| record.status != DomainStatus::Removed) {
+        let found = get_checked(store, candidate).await?;
+        let is_living = |record: &DomainRecord| record.status != DomainStatus::Removed;
+        if let Some((record, checks)) =
+            found.filter(|(record, _)| is_living(record) && speaks(record.settings))
+        {
             return Ok(Some(Domain { checks, ..(&record).into() }));
         }
     }

@@ -21,7 +21,7 @@ use crate::{
     },
     config::DomainSettings,
     domains::admin::{self, Existing, Proof, Wanted},
-    name::Pattern,
+    name::{Pattern, ServerName},
     store::{
         domain_table::{DomainRecord, DomainStatus, checks::Checks},
         instant::Micros,
@@ -50,6 +50,14 @@ pub struct Domain {
     /// What was last found out about its name; absent in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checks: Option<Checks>,
+}
+
+impl Domain {
+    /// Whether `name` is the other name of its pair.
+    #[must_use]
+    pub fn has_counterpart(&self, name: &ServerName) -> bool {
+        self.settings.counterpart(&self.domain).as_ref() == Some(name)
+    }
 }
 
 /// Part of a list.

@@ -17,7 +17,7 @@ mod tests;
 
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
-pub use authority::{Authority, AuthorityRefusal, ExpectedVersion, Overlap, Requester};
+pub use authority::{Authority, AuthorityRefusal, ExpectedVersion, Others, Overlap, Requester};
 pub use event::ChangeCause;
 pub use patch::{Patch, PatchField};
 pub use quota::{OwnerChange, Quotas};
@@ -30,8 +30,8 @@ pub(crate) use entry::added_for_tests;
 pub(in crate::domains) use entry::{added, removed, with_rates_of, with_settings, with_status};
 
 use crate::{
-    config::{CertificatesConfig, Config, DomainSettings, Maintenance, RequiredProof, StaticDomain},
-    name::Pattern,
+    config::{CertificatesConfig, Config, DomainSettings, Maintenance, RequiredProof, StaticDomain, WwwPair},
+    name::{Pattern, ServerName},
     store::{
         domain_table::{DomainRecord, DomainStatus, Tenant},
         instant::Micros,
@@ -160,14 +160,17 @@ pub struct Sources<'a> {
     pub listed: &'a [StaticDomain],
     /// Whether the table is read.
     pub table: Table,
-    /// What the ask endpoint says of the name that is asked for.
+    /// What the ask endpoint says of the name that a tenant asks for.
     pub asked: Asked,
+    /// What it says of the other name of the pair that a tenant asks for.
+    pub asked_counterpart: Asked,
 }
 
 /// What the ask endpoint says of a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Asked {
     /// There is none, or it need not be asked.
+    #[default]
     No,
     /// It does not serve it.
     Denied,
@@ -216,6 +219,23 @@ impl Request {
     pub fn new(pattern: Pattern, wanted: Wanted, by: Requester) -> Self {
         Self { pattern, wanted, expected: ExpectedVersion::Any, by }
     }
+
+    /// Whether its entry is to speak for both names of a pair.
+    pub(super) fn is_for_pair(&self) -> bool {
+        match &self.wanted {
+            Wanted::Present { settings, .. } => settings.is_pair(),
+            Wanted::Patched(patch) => {
+                matches!(patch.www, PatchField::Set(WwwPair::Redirect | WwwPair::Serve))
+            }
+            Wanted::Absent | Wanted::Suspended | Wanted::Resumed | Wanted::Maintained(_) => false,
+        }
+    }
+
+    /// What its entry may begin to speak for: its own names, and the other one of its pair.
+    pub(super) fn new_names(&self) -> (Option<&Pattern>, Option<ServerName>) {
+        let own = matches!(self.wanted, Wanted::Present { .. }).then_some(&self.pattern);
+        (own, self.pattern.counterpart().ok().filter(|_| self.is_for_pair()))
+    }
 }
 
 impl Rules {
@@ -253,7 +273,7 @@ impl Sources<'_> {
 pub fn decide(
     request: &Request,
     there: Option<&DomainRecord>,
-    overlap: Overlap,
+    others: &Others,
     sources: Sources<'_>,
     rules: &Rules,
     now: Micros,
@@ -265,18 +285,20 @@ pub fn decide(
     authority::check(request, entry)?;
     match (&request.wanted, entry) {
         (Wanted::Present { target, settings, tenant, existing, proof }, entry) => {
-            authority::check_free(request, entry, sources, rules, overlap)?;
-            let mut warnings = servable::check(pattern, target.as_ref(), rules)?;
-            servable::check_for(&request.by, pattern, &warnings)?;
-            if overlap != Overlap::Nothing {
-                warnings.push(Warning::Overlap);
-            }
+            authority::check_free(request, entry, sources, rules, others.overlap)?;
             let tenant = request.by.tenant().or(tenant.as_ref()).map(Tenant::as_str);
             let mut new = added(there, pattern, target.as_ref(), tenant, now);
             if request.by.tenant().is_some() {
                 new = with_rates_of(there, new);
             }
             let new = with_settings(new, *settings);
+            servable::check_pair(&new)?;
+            let shared = authority::check_pair(request, entry, &new, others, (sources, rules))?;
+            let mut warnings = servable::check(pattern, target.as_ref(), new.settings, rules)?;
+            servable::check_for(&request.by, pattern, &warnings)?;
+            if others.overlap != Overlap::Nothing || shared.is_some() {
+                warnings.push(Warning::Overlap);
+            }
             let required = if *proof == Proof::Waived { RequiredProof::None } else { rules.required };
             let new = DomainRecord { status: status_of(entry, &new, required), ..new };
             let warnings = with_standing(warnings, &new);
@@ -287,8 +309,14 @@ pub fn decide(
         }
         (_, None) => Err(Refusal::Absent(pattern.clone())),
         (Wanted::Patched(wanted), Some(entry)) => {
-            let decision = patch::patch(entry, wanted, rules, now)?;
-            servable::check_targets(&request.by, &decision.record)?;
+            let mut decision = patch::patch(entry, wanted, rules, now)?;
+            let new = &decision.record;
+            servable::check_targets(&request.by, new)?;
+            if decision.is_change() {
+                servable::check_pair(new)?;
+                let shared = authority::check_pair(request, Some(entry), new, others, (sources, rules))?;
+                decision.report.warnings.extend(shared.map(|warning| warning.to_string()));
+            }
             Ok(decision)
         }
         (Wanted::Absent, Some(entry)) => Ok(removal(entry, now)),
@@ -361,7 +389,7 @@ fn present(
 }
 
 fn resume(entry: &DomainRecord, rules: &Rules, now: Micros) -> Result<Decision, Refusal> {
-    let warnings = servable::check(&entry.pattern, entry.target.as_ref(), rules)?;
+    let warnings = servable::check(&entry.pattern, entry.target.as_ref(), entry.settings, rules)?;
     let warnings = with_standing(warnings, entry);
     match entry.status {
         DomainStatus::Suspended => {

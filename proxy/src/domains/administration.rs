@@ -24,7 +24,7 @@ impl Domains {
         let changed = self.inner.control.spawn(async move {
             let listed = inner.listed.load_full();
             let (store, sources) = inner.table_of(&request.pattern, &listed)?;
-            let sources = admin::Sources { asked: inner.asked_for(&request).await, ..sources };
+            let sources = inner.asked_for(&request, sources).await;
             let decision = change::administer(store, &request, sources, &rules, &inner.registry).await?;
             let revision = inner.registry.apply(std::slice::from_ref(&decision.record));
             Ok((decision, revision))
@@ -40,7 +40,7 @@ impl Domains {
     ) -> Result<admin::Decision, ChangeError> {
         let listed = self.inner.listed.load_full();
         let (store, sources) = self.inner.table_of(&request.pattern, &listed)?;
-        let sources = admin::Sources { asked: self.inner.asked_for(request).await, ..sources };
+        let sources = self.inner.asked_for(request, sources).await;
         change::preview(store, request, sources, rules, &self.inner.registry).await
     }
 
@@ -69,18 +69,28 @@ impl Domains {
 }
 
 impl DomainsInner {
-    /// What the ask endpoint says of the name that a tenant `request`s. An operator's entry may take its place.
-    async fn asked_for(&self, request: &admin::Request) -> admin::Asked {
-        let is_addition = matches!(request.wanted, admin::Wanted::Present { .. });
-        let ask = self.ask.load_full().filter(|_| is_addition && request.by.tenant().is_some());
-        match (ask, &request.pattern) {
-            (None, _) => admin::Asked::No,
-            // Nobody can be asked for all the names it covers.
-            (Some(_), Pattern::Wildcard(_)) => admin::Asked::Allowed,
-            (Some(ask), Pattern::Exact(name)) => match ask.ask(name).await {
-                Reply::Deny => admin::Asked::Denied,
-                Reply::Allow | Reply::Silence(_) => admin::Asked::Allowed,
-            },
+    /// `sources` with what the ask endpoint says of the names that a tenant `request`s. An operator's entry may take their place.
+    async fn asked_for<'a>(
+        &self,
+        request: &admin::Request,
+        sources: admin::Sources<'a>,
+    ) -> admin::Sources<'a> {
+        if request.by.tenant().is_none() {
+            return sources;
+        }
+        let (own, other) = request.new_names();
+        let other = other.map(Pattern::Exact);
+        let (asked, asked_counterpart) = tokio::join!(self.asked(own), self.asked(other.as_ref()));
+        admin::Sources { asked, asked_counterpart, ..sources }
+    }
+
+    async fn asked(&self, pattern: Option<&Pattern>) -> admin::Asked {
+        let Some((ask, pattern)) = self.ask.load_full().zip(pattern) else { return admin::Asked::No };
+        // Nobody can be asked for all the names that a wildcard covers.
+        let Pattern::Exact(name) = pattern else { return admin::Asked::Allowed };
+        match ask.ask(name).await {
+            Reply::Deny => admin::Asked::Denied,
+            Reply::Allow | Reply::Silence(_) => admin::Asked::Allowed,
         }
     }
 
@@ -91,7 +101,8 @@ impl DomainsInner {
         listed: &'a [config::StaticDomain],
     ) -> Result<(&Store, admin::Sources<'a>), admin::Refusal> {
         let table = if self.table.is_some() { admin::Table::Read } else { admin::Table::Unread };
-        let sources = admin::Sources { listed, table, asked: admin::Asked::No };
+        let (asked, asked_counterpart) = (admin::Asked::No, admin::Asked::No);
+        let sources = admin::Sources { listed, table, asked, asked_counterpart };
         sources.leave_to_the_table(pattern)?;
         Ok((self.table.as_ref().ok_or(admin::Refusal::TableOff)?, sources))
     }

@@ -7,13 +7,14 @@ use tokio::sync::Semaphore;
 
 use super::{
     admin::{
-        self, ChangeCause, Decision, Overlap, OwnerChange, Refusal, Request, Rules, Sources, Standing, Wanted,
+        self, ChangeCause, Decision, Others, Overlap, OwnerChange, Refusal, Request, Rules, Sources,
+        Standing, Wanted,
     },
     entry_count::{CountError, Counting},
 };
 use crate::{
     clock,
-    name::Pattern,
+    name::{Pattern, ServerName},
     store::{
         Store, StoreError,
         domain_table::{self, Audit, DEFAULT_TENANT, DomainRecord, DomainStatus, Tenant},
@@ -112,8 +113,8 @@ impl Cause<'_> {
     ) -> Result<Decision, ChangeError> {
         match self {
             Self::Request { request, sources, rules, around } => {
-                let overlap = overlap(store, request, old, *around).await?;
-                Ok(admin::decide(request, old, overlap, *sources, rules, now)?)
+                let others = others(store, request, old, *around).await?;
+                Ok(admin::decide(request, old, &others, *sources, rules, now)?)
             }
             Self::Checks { seen, standing, .. } => {
                 let old = old.filter(|old| old.version == *seen);
@@ -212,6 +213,45 @@ impl NamesOfOthers for Unknown {
     }
 }
 
+/// Entries that would share names with the one that is asked for.
+///
+/// They are read, and no condition of the write: of two that are added at the same moment neither sees the other. Then the exact entry comes
+/// before a pair, and a pair before a wildcard.
+async fn others(
+    store: &Store,
+    request: &Request,
+    old: Option<&DomainRecord>,
+    around: &(dyn NamesOfOthers + Sync),
+) -> Result<Others, ChangeError> {
+    let (overlap, other) =
+        tokio::try_join!(overlap(store, request, old, around), counterpart(store, request))?;
+    let [counterpart, over_counterpart] = other;
+    Ok(Others { overlap, counterpart, over_counterpart })
+}
+
+/// The entry of the other name of the pair that the request's name makes, which may speak for it, and where the request asks for a pair that
+/// of the wildcard which covers the other name.
+async fn counterpart(store: &Store, request: &Request) -> Result<[Option<DomainRecord>; 2], ChangeError> {
+    let is_for_pair = request.is_for_pair();
+    let may_be_new = matches!(request.wanted, Wanted::Present { .. });
+    let other = request.pattern.counterpart().ok().filter(|_| may_be_new || is_for_pair);
+    let wildcard = other.as_ref().filter(|_| is_for_pair).and_then(ServerName::wildcard);
+    let own = other.map(Pattern::Exact);
+    let (own, wider) = tokio::try_join!(living(store, own.as_ref()), living(store, wildcard.as_ref()))?;
+    Ok([own, wider])
+}
+
+/// The entry of `pattern`, unless it is a tombstone. What is no entry is not served, and stands in nobody's way.
+async fn living(store: &Store, pattern: Option<&Pattern>) -> Result<Option<DomainRecord>, ChangeError> {
+    let Some(pattern) = pattern else { return Ok(None) };
+    // Boxed: three of them may be read at once.
+    match Box::pin(domain_table::get(store, pattern)).await {
+        Ok(found) => Ok(found.filter(|found| found.status != DomainStatus::Removed)),
+        Err(StoreError::Misshapen { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Whether a new entry would share names with another tenant's. For one that is there already it was decided before.
 async fn overlap(
     store: &Store,
@@ -243,16 +283,13 @@ async fn overlap(
             return Ok(if is_covered { Overlap::OverNames } else { Overlap::Nothing });
         }
     };
-    let Some(wildcard) = name.wildcard() else { return Ok(Overlap::Nothing) };
-    match domain_table::get(store, &wildcard).await {
-        Ok(Some(other)) if other.owner().is_some_and(|owner| owner != tenant) => Ok(Overlap::UnderWildcard),
-        Ok(Some(own)) if own.status == DomainStatus::Suspended && request.by.tenant().is_some() => {
-            Ok(Overlap::UnderSuspended)
+    Ok(match living(store, name.wildcard().as_ref()).await? {
+        Some(wider) if wider.tenant != tenant => Overlap::UnderWildcard,
+        Some(own) if own.status == DomainStatus::Suspended && request.by.tenant().is_some() => {
+            Overlap::UnderSuspended
         }
-        // What is no entry is not served, and stands in nobody's way.
-        Ok(_) | Err(StoreError::Misshapen { .. }) => Ok(Overlap::Nothing),
-        Err(error) => Err(error.into()),
-    }
+        Some(_) | None => Overlap::Nothing,
+    })
 }
 
 fn audited(by: &str, pattern: &Pattern, decision: &Decision, at: Micros) -> AuditRecord {
@@ -292,8 +329,12 @@ pub(super) mod tests {
         Pattern::parse("a.example").unwrap()
     }
 
-    const TABLE: Sources<'static> =
-        Sources { listed: &[], table: admin::Table::Read, asked: admin::Asked::No };
+    const TABLE: Sources<'static> = Sources {
+        listed: &[],
+        table: admin::Table::Read,
+        asked: admin::Asked::No,
+        asked_counterpart: admin::Asked::No,
+    };
 
     /// Rules that nothing stands in the way of.
     pub(in crate::domains) fn lenient() -> Rules {

@@ -186,7 +186,8 @@ mod tests {
 
     async fn ask(store: &Store, rules: &Rules, name: &str, wanted: Wanted) -> Result<(), ChangeError> {
         let request = Request::new(Pattern::parse(name).unwrap(), wanted, Requester::operator("uid 0"));
-        let sources = Sources { listed: &[], table: Table::Read, asked: Asked::No };
+        let sources =
+            Sources { listed: &[], table: Table::Read, asked: Asked::No, asked_counterpart: Asked::No };
         change::administer(store, &request, sources, rules, &Unknown).await.map(drop)
     }
 
@@ -282,7 +283,8 @@ mod tests {
         let preview = async |name: &str, limit| {
             let request =
                 Request::new(Pattern::parse(name).unwrap(), present("acme"), Requester::operator("uid 0"));
-            let sources = Sources { listed: &[], table: Table::Read, asked: Asked::No };
+            let sources =
+                Sources { listed: &[], table: Table::Read, asked: Asked::No, asked_counterpart: Asked::No };
             change::preview(&store, &request, sources, &rules(limit), &Unknown).await.map(drop)
         };
         assert!(is_over(&preview("late.example", 3).await));

@@ -14,7 +14,7 @@ use super::admin::{Existing, Proof, Request, Requester, Wanted};
 use crate::{
     config::{
         CLIENT_REQUEST_RATE, DomainSettings, HOST, MAINTENANCE, MINIMUM_TLS, Maintenance, REDIRECT,
-        REQUEST_RATE,
+        REQUEST_RATE, WWW,
     },
     name::Pattern,
 };
@@ -158,6 +158,7 @@ fn request(fields: &Fields, rules: &ImportRules) -> Result<Request, (String, Str
             MINIMUM_TLS => settings.minimum_tls = Some(parsed(value).map_err(at)?),
             HOST => settings.host = Some(parsed(value).map_err(at)?),
             REDIRECT => settings.redirect = Some(parsed(value).map_err(at)?),
+            WWW => settings.www = Some(parsed(value).map_err(at)?),
             REQUEST_RATE => settings.request_rate = Some(parsed(value).map_err(at)?),
             CLIENT_REQUEST_RATE => settings.client_request_rate = Some(parsed(value).map_err(at)?),
             MAINTENANCE => settings.maintenance = Some(maintenance(value).map_err(at)?),
@@ -184,8 +185,7 @@ fn maintenance(text: &str) -> Result<Maintenance, String> {
 }
 
 const DOMAIN: &str = "domain";
-const COLUMNS: &str =
-    "domain, target, tenant, minimum_tls, host, redirect, maintenance, request_rate, client_request_rate";
+const COLUMNS: &str = "domain, target, tenant, minimum_tls, host, redirect, www, maintenance, request_rate, client_request_rate";
 /// Of more faults nobody reads the rest.
 const MOST_FAULTS: usize = 100;
 
@@ -194,6 +194,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::WwwPair;
 
     fn rules() -> ImportRules {
         let by = Requester::operator("uid 0");
@@ -223,6 +224,9 @@ mod tests {
         );
         assert_eq!(rows(array), Ok(expected.clone()));
         assert_eq!(rows(lines), Ok(expected));
+        let pair = rows("domain,www\na.example,serve\n").unwrap();
+        let Wanted::Present { settings, .. } = &pair[0].request.wanted else { panic!("an addition") };
+        assert_eq!(settings.www, Some(WwwPair::Serve));
         assert_eq!(
             rows("domain\nbücher.example\n").unwrap()[0].request.pattern.to_string(),
             "xn--bcher-kva.example"

@@ -16,21 +16,21 @@ impl LastKnown {
         Self(Cache::builder().max_capacity(MAX_ENTRIES).time_to_live(LIFE).build())
     }
 
-    /// The exact entry before the wildcard's.
+    /// The entry that speaks for `name`, in their order.
     pub(super) fn get(&self, name: &ServerName) -> Option<Arc<DomainEntry>> {
-        let exact = self.0.get(&Pattern::Exact(name.clone()));
-        exact.or_else(|| name.wildcard().and_then(|wildcard| self.0.get(&wildcard)))
+        name.entries().filter_map(|pattern| self.0.get(&pattern)).find(|entry| entry.speaks_for(name))
     }
 
     pub(super) fn keep(&self, domain_entry: &Arc<DomainEntry>) {
         self.0.insert(domain_entry.pattern.clone(), Arc::clone(domain_entry));
     }
 
-    /// A source denied `name`. The wildcard goes too: it may be what was withdrawn, and is read again with its next name.
+    /// A source denied `name`. Whatever spoke for it goes: it may be what was withdrawn, and is read again with its next name.
     pub(super) fn forget(&self, name: &ServerName) {
-        self.0.invalidate(&Pattern::Exact(name.clone()));
-        if let Some(wildcard) = name.wildcard() {
-            self.0.invalidate(&wildcard);
+        for pattern in name.entries() {
+            if self.0.get(&pattern).is_some_and(|entry| entry.speaks_for(name)) {
+                self.0.invalidate(&pattern);
+            }
         }
     }
 }
@@ -43,7 +43,10 @@ const LIFE: Duration = Duration::from_hours(7 * 24);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domains::{PermissionSource, lookup::asked_site};
+    use crate::{
+        config::{DomainSettings, WwwPair},
+        domains::{PermissionSource, lookup::asked_site},
+    };
 
     fn domain_entry(pattern: &str) -> Arc<DomainEntry> {
         let pattern = Pattern::parse(pattern).unwrap();
@@ -61,11 +64,17 @@ mod tests {
         for pattern in ["a.example", "*.b.example", "x.b.example"] {
             known.keep(&domain_entry(pattern));
         }
+        let pair = Arc::unwrap_or_clone(domain_entry("pair.example"));
+        let settings = DomainSettings { www: Some(WwwPair::Serve), ..pair.settings };
+        known.keep(&Arc::new(DomainEntry { settings, ..pair }));
         for (name, pattern) in [
             ("a.example", Some("a.example")),
             ("x.b.example", Some("x.b.example")),
             ("y.b.example", Some("*.b.example")),
             ("b.example", None),
+            ("pair.example", Some("pair.example")),
+            ("www.pair.example", Some("pair.example")),
+            ("www.a.example", None),
             ("z.y.b.example", None),
         ] {
             assert_eq!(says(&known, name).as_deref(), pattern, "{name}");
@@ -73,6 +82,15 @@ mod tests {
         known.forget(&ServerName::parse("y.b.example").unwrap());
         assert_eq!(says(&known, "y.b.example"), None);
         assert_eq!(says(&known, "x.b.example").as_deref(), Some("x.b.example"));
+        for name in ["www.a.example", "www.pair.example"] {
+            known.forget(&ServerName::parse(name).unwrap());
+        }
+        assert_eq!(
+            says(&known, "a.example").as_deref(),
+            Some("a.example"),
+            "it never spoke for the other name"
+        );
+        assert_eq!(says(&known, "pair.example"), None, "it may be what no longer speaks for both");
     }
 
     #[test]

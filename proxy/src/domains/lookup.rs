@@ -35,7 +35,15 @@ impl DomainsInner {
             SnapshotMatch::Withdrawn => remembered()
                 .filter(|(answer, _)| matches!(answer, CachedPermission::Deny(_)))
                 .map(|(_, age)| (Permission::Deny(Denial::Withdrawn), age)),
-            SnapshotMatch::Nothing => remembered().map(|(answer, age)| (answer.into(), age)),
+            SnapshotMatch::Nothing => {
+                let remembered = remembered().filter(|(answer, _)| match answer {
+                    CachedPermission::Allow(entry) => !self.registry.supersedes(entry),
+                    CachedPermission::Deny(_) | CachedPermission::SourceDown | CachedPermission::AskDown => {
+                        true
+                    }
+                });
+                remembered.map(|(answer, age)| (answer.into(), age))
+            }
         }
     }
 
@@ -123,7 +131,7 @@ impl DomainsInner {
 
     async fn look_in_table(&self, name: &ServerName) -> Table {
         let Some(store) = &self.table else { return Table::Nothing };
-        let patterns: Vec<_> = name.patterns().collect();
+        let patterns: Vec<_> = name.entries().collect();
         let found = domain_table::find(store, &patterns).await;
         self.with_outage(|outage| outage.looked_up(found.is_err(), clock::now()));
         let records = match found {
@@ -171,7 +179,7 @@ impl DomainsInner {
         match &answer {
             CachedPermission::Allow(domain_entry) => {
                 self.last_known.keep(domain_entry);
-                self.registry.remember(domain_entry.pattern.clone(), now);
+                self.registry.remember(domain_entry.pattern_for(name), now);
             }
             CachedPermission::Deny(denial) => {
                 self.last_known.forget(name);

@@ -13,7 +13,7 @@ use prometheus::IntGauge;
 use tokio::sync::watch;
 
 use super::{
-    NameSet, Revision,
+    DomainEntry, NameSet, Revision,
     change::{NamesOfOthers, Search},
     patterns::Patterns,
     seen_patterns::SeenPatterns,
@@ -72,7 +72,7 @@ pub(super) enum ListedElsewhere {
 
 impl NameRegistry {
     pub(super) fn new(snapshot: Snapshot, lists: Lists, known: IntGauge) -> Self {
-        let names = snapshot.served().cloned().collect();
+        let names = snapshot.served().collect();
         let state = RegistryState {
             revision: Revision::FIRST,
             lists,
@@ -97,6 +97,12 @@ impl NameRegistry {
         self.snapshot.load().find(name)
     }
 
+    /// Whether `entry`, by which a source allowed a name that no list holds, is in a list by now: it no longer speaks for that name, which
+    /// was the other one of its pair.
+    pub(super) fn supersedes(&self, entry: &DomainEntry) -> bool {
+        self.snapshot.load().holds(&entry.pattern)
+    }
+
     /// How the entry of `name` came to deny it, if there is one.
     pub(super) fn withdrawal(&self, name: &ServerName) -> Option<Withdrawal> {
         self.snapshot.load().withdrawal(name)
@@ -111,9 +117,18 @@ impl NameRegistry {
         self.tell(records);
         let mut state = self.lock();
         let mut snapshot = Snapshot::clone(&self.snapshot.load());
-        state.with_loading(|loading| records.iter().for_each(|record| _ = loading.apply(record)));
+        let mut others = Vec::new();
+        state.with_loading(|loading| {
+            for record in records {
+                others.extend(loading.counterpart(&record.pattern));
+                loading.apply(record);
+            }
+        });
         if state.take_over(&mut snapshot, records) == Applied::Known {
             return state.revision;
+        }
+        for other in &others {
+            state.weigh(&snapshot, other);
         }
         self.snapshot.store(Arc::new(snapshot));
         self.publish(&mut state)
@@ -246,11 +261,15 @@ impl RegistryState {
     fn take_over(&mut self, snapshot: &mut Snapshot, records: &[DomainRecord]) -> Applied {
         let mut applied = Applied::Known;
         for record in records {
+            let before = snapshot.counterpart(&record.pattern);
             if snapshot.apply(record) == Applied::Changed {
                 applied = Applied::Changed;
-                self.remembered.remove(&record.pattern);
-                self.leaving.remove(&record.pattern);
-                self.weigh(snapshot, &record.pattern);
+                let other = before.or_else(|| snapshot.counterpart(&record.pattern));
+                for pattern in [Some(record.pattern.clone()), other].into_iter().flatten() {
+                    self.remembered.remove(&pattern);
+                    self.leaving.remove(&pattern);
+                    self.weigh(snapshot, &pattern);
+                }
             }
         }
         applied
@@ -360,6 +379,73 @@ mod tests {
             settings: crate::config::DomainSettings::default(),
         };
         names.iter().map(entry).collect()
+    }
+
+    mod properties {
+        use proptest::prelude::*;
+
+        use super::*;
+        use crate::config::{DomainSettings, WwwPair};
+
+        const NAMES: [&str; 3] = ["shop.example", "www.shop.example", "*.shop.example"];
+        const STATUSES: [DomainStatus; 3] =
+            [DomainStatus::Active, DomainStatus::Suspended, DomainStatus::Removed];
+        const PAIRS: [Option<WwwPair>; 3] = [None, Some(WwwPair::Redirect), Some(WwwPair::Serve)];
+
+        /// What is done: which name, its status, its setting, and how it is told.
+        type Step = (usize, usize, usize, u8);
+
+        fn settings(pair: usize) -> DomainSettings {
+            DomainSettings { www: PAIRS[pair], ..DomainSettings::default() }
+        }
+
+        proptest! {
+            #[test]
+            fn the_guard_has_what_is_served_whatever_changed(
+                steps in proptest::collection::vec((0..3_usize, 0..3_usize, 0..3_usize, 0..4_u8), 1..30),
+            ) {
+                let registry = registry(Lists::Partial);
+                let mut table = std::collections::BTreeMap::new();
+                for ((name, status, pair, how), at) in steps.into_iter().zip(1_u64..) {
+                    let (name, status, pair, how): Step = (name, status, pair, how);
+                    let changed_at = Some(Micros::from_epoch(at));
+                    let new = DomainRecord { status: STATUSES[status], settings: settings(pair), version: at, changed_at, ..record(NAMES[name]) };
+                    match how {
+                        0 | 1 => {
+                            table.insert(new.pattern.clone(), new.clone());
+                            let all: Vec<_> = table.values().cloned().collect();
+                            if how == 0 {
+                                registry.apply(std::slice::from_ref(&new));
+                            } else {
+                                read_whole(&registry, &all, &[], at);
+                            }
+                        }
+                        2 => {
+                            let listed = StaticDomain { name: new.pattern, target: None, settings: settings(pair) };
+                            registry.relist(&[listed], ListedElsewhere::No, Micros::from_epoch(at));
+                        }
+                        _ => {
+                            table.remove(&new.pattern);
+                            let all: Vec<_> = table.values().cloned().collect();
+                            read_whole(&registry, &all, &[], LATER_SECONDS * 1_000_000);
+                        }
+                    }
+                    if registry.lock().lists == Lists::Partial {
+                        continue;
+                    }
+                    let names = registry.names().borrow().patterns.clone();
+                    let served: Patterns = registry.snapshot.load().served().collect();
+                    let delta = names.since(&served);
+                    prop_assert!(delta == crate::domains::Delta::default(), "{delta:?}");
+                    for text in ["shop.example", "www.shop.example", "a.shop.example"] {
+                        let name = ServerName::parse(text).unwrap();
+                        let is_served = matches!(registry.find(&name), SnapshotMatch::Served(_));
+                        let is_let_through = name.patterns().any(|pattern| names.contains(&pattern));
+                        prop_assert!(!is_served || is_let_through, "{text} is served, and rejected");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -2,7 +2,11 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{config::DomainSettings, name::Pattern, target::Target};
+use crate::{
+    config::{DomainSettings, SiteRedirect, WwwPair},
+    name::{Pattern, ServerName},
+    target::Target,
+};
 
 /// Whether a name may be served.
 #[derive(Debug, Clone)]
@@ -49,6 +53,39 @@ pub struct DomainEntry {
     /// `changed_at` of its item, microseconds since the epoch, which distinguishes a name new to the fleet from an old one; 0 for
     /// other sources.
     pub changed_at_micros: u64,
+}
+
+impl DomainEntry {
+    /// Its own name, where `name`, which it speaks for, is the other one of its pair and only leads there.
+    #[must_use]
+    pub fn leads_pair(&self, name: &ServerName) -> Option<&ServerName> {
+        match (&self.pattern, self.settings.www) {
+            (Pattern::Exact(own), Some(WwwPair::Redirect)) if own != name => Some(own),
+            (Pattern::Exact(_) | Pattern::Wildcard(_), _) => None,
+        }
+    }
+
+    /// The name that requests for `name`, which it speaks for, are led to, if it is another.
+    #[must_use]
+    pub fn leads(&self, name: &ServerName) -> Option<ServerName> {
+        if self.settings.www == Some(WwwPair::Redirect) {
+            // An item that a hand has written may lead its own name away as well, to where it would be led back from.
+            return self.leads_pair(name).cloned();
+        }
+        self.settings.redirect.unwrap_or(SiteRedirect::Off).leads(name)
+    }
+
+    /// [`DomainSettings::speaks_for`].
+    #[must_use]
+    pub fn speaks_for(&self, name: &ServerName) -> bool {
+        self.settings.speaks_for(&self.pattern, name)
+    }
+
+    /// The pattern by which lists of names have `name`, which it speaks for: that of the entry, or the other name of its pair.
+    #[must_use]
+    pub(super) fn pattern_for(&self, name: &ServerName) -> Pattern {
+        if self.pattern.covers(name) { self.pattern.clone() } else { Pattern::Exact(name.clone()) }
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Static list and domains table as one immutable map, which the data plane reads without a lock.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, iter::once_with, sync::Arc};
 
 use super::{DomainEntry, PermissionSource, seen_patterns::SeenPatterns, shards::Shards};
 use crate::{
@@ -18,6 +18,8 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub(super) struct Snapshot {
     exact: Shards<ServerName, SnapshotEntry>,
+    /// Entries of `exact` that speak for a pair, by the other name of it.
+    pairs: Shards<ServerName, SnapshotEntry>,
     /// By what follows `*.`.
     wildcard: Shards<ServerName, SnapshotEntry>,
 }
@@ -68,12 +70,19 @@ impl Snapshot {
 
     /// Replaces the entries of the configuration; says of which patterns it spoke before or speaks now.
     pub(super) fn relist(&mut self, list: &[StaticDomain]) -> HashSet<Pattern> {
+        let is_static = |(_, entry): &(&ServerName, &SnapshotEntry)| {
+            entry.domain_entry.source == PermissionSource::Static
+        };
         let statics = self.entries().filter(|entry| entry.domain_entry.source == PermissionSource::Static);
         let mut concerned: HashSet<Pattern> =
             statics.map(|entry| entry.domain_entry.pattern.clone()).collect();
+        concerned.extend(self.pairs.iter().filter(is_static).map(|(name, _)| Pattern::Exact(name.clone())));
         self.exact.retain(|entry| entry.domain_entry.source != PermissionSource::Static);
+        self.pairs.retain(|entry| entry.domain_entry.source != PermissionSource::Static);
         self.wildcard.retain(|entry| entry.domain_entry.source != PermissionSource::Static);
         for domain in list {
+            // A table's entry of the same name may have spoken for both.
+            concerned.extend(self.counterpart(&domain.name));
             let domain_entry = DomainEntry {
                 pattern: domain.name.clone(),
                 target: domain.target.clone(),
@@ -84,6 +93,7 @@ impl Snapshot {
                 changed_at_micros: 0,
             };
             concerned.insert(domain_entry.pattern.clone());
+            concerned.extend(domain_entry.settings.counterpart(&domain.name).map(Pattern::Exact));
             self.insert(SnapshotEntry {
                 standing: EntryStanding::Served,
                 domain_entry: Arc::new(domain_entry),
@@ -92,13 +102,11 @@ impl Snapshot {
         concerned
     }
 
-    /// The exact entry before the wildcard (RFC 4592 §2.2.1 has the same order). A suspended entry denies; a removed one is
-    /// as none, save that the name is not asked for elsewhere.
+    /// By the first of [`Snapshot::speakers`] that is not removed. A suspended entry denies; a removed one is as none, save that the name is
+    /// not asked for elsewhere.
     pub(super) fn find(&self, name: &ServerName) -> SnapshotMatch {
-        let exact = self.exact.get(name);
-        let wildcard = name.parent().and_then(|parent| self.wildcard.get(parent));
         let mut removed = false;
-        for entry in [exact, wildcard].into_iter().flatten() {
+        for entry in self.speakers(name) {
             match entry.standing {
                 EntryStanding::Served => return SnapshotMatch::Served(Arc::clone(&entry.domain_entry)),
                 EntryStanding::Suspended => return SnapshotMatch::Withdrawn,
@@ -108,15 +116,23 @@ impl Snapshot {
         if removed { SnapshotMatch::Withdrawn } else { SnapshotMatch::Nothing }
     }
 
+    /// The entries that speak for `name`, in the order of [`ServerName::entries`]: its own, that of its pair, and the wildcard (RFC 4592
+    /// §2.2.1 has the same order).
+    fn speakers(&self, name: &ServerName) -> impl Iterator<Item = &SnapshotEntry> {
+        let wildcard = || name.parent().and_then(|parent| self.wildcard.get(parent));
+        let pair = || self.pairs.get(name);
+        let wider = once_with(pair).chain(once_with(wildcard)).flatten();
+        self.exact.get(name).into_iter().chain(wider)
+    }
+
     /// Which entry withdraws `name`, where one does.
     pub(super) fn withdrawal(&self, name: &ServerName) -> Option<Withdrawal> {
-        let wildcard = name.parent().and_then(|parent| self.wildcard.get(parent));
         let of = |entry: &SnapshotEntry| match entry.standing {
             EntryStanding::Served => None,
             EntryStanding::Suspended => Some(Withdrawal::Suspended),
             EntryStanding::Removed => Some(Withdrawal::Removed),
         };
-        [self.exact.get(name), wildcard].into_iter().flatten().find_map(of)
+        self.speakers(name).find_map(of)
     }
 
     /// Takes over `record` if it says something new: a later change, or the same one with other contents, as a hand leaves it
@@ -127,6 +143,11 @@ impl Snapshot {
         }
         self.insert(SnapshotEntry::of(record));
         Applied::Changed
+    }
+
+    /// The other name that the entry of `pattern` speaks for.
+    pub(super) fn counterpart(&self, pattern: &Pattern) -> Option<Pattern> {
+        self.entry(pattern).and_then(SnapshotEntry::counterpart).map(Pattern::Exact)
     }
 
     fn lacks(&self, record: &DomainRecord) -> bool {
@@ -148,36 +169,59 @@ impl Snapshot {
                 && entry.domain_entry.changed_at_micros < since.since_epoch()
                 && !seen.contains(&entry.domain_entry.pattern)
         };
-        let gone: Vec<_> =
+        let mut gone: Vec<_> =
             self.entries().filter(gone).map(|entry| entry.domain_entry.pattern.clone()).collect();
+        let others: Vec<_> = gone.iter().filter_map(|pattern| self.counterpart(pattern)).collect();
         for pattern in &gone {
+            self.unpair(pattern);
             match pattern {
                 Pattern::Exact(name) => self.exact.remove(name),
                 Pattern::Wildcard(suffix) => self.wildcard.remove(suffix),
             };
         }
+        gone.extend(others);
         gone
     }
 
-    /// Whether the entry of exactly this pattern is served.
+    /// Whether it knows the entry of exactly this pattern, served or not.
+    pub(super) fn holds(&self, pattern: &Pattern) -> bool {
+        self.entry(pattern).is_some()
+    }
+
+    /// Whether exactly this pattern is served: by an entry of its own, or a name as the other one of a pair.
     pub(super) fn serves(&self, pattern: &Pattern) -> bool {
-        self.entry(pattern).is_some_and(|entry| entry.standing == EntryStanding::Served)
+        let own = self.entry(pattern).map(|entry| entry.standing);
+        match (own, pattern) {
+            (Some(EntryStanding::Served), _) => true,
+            (Some(EntryStanding::Suspended), _) | (_, Pattern::Wildcard(_)) => false,
+            (Some(EntryStanding::Removed) | None, Pattern::Exact(name)) => {
+                self.pairs.get(name).is_some_and(|entry| entry.standing == EntryStanding::Served)
+            }
+        }
     }
 
-    /// Patterns that are served.
-    pub(super) fn served(&self) -> impl Iterator<Item = &Pattern> {
-        self.entries()
-            .filter(|entry| entry.standing == EntryStanding::Served)
-            .map(|entry| &entry.domain_entry.pattern)
+    /// Patterns that are served, perhaps some of them twice.
+    pub(super) fn served(&self) -> impl Iterator<Item = Pattern> {
+        let own = self.entries().map(|entry| entry.domain_entry.pattern.clone());
+        let others = self.pairs.iter().map(|(name, _)| Pattern::Exact(name.clone()));
+        own.chain(others).filter(|pattern| self.serves(pattern))
     }
 
-    /// Whose the entries of names are that `wildcard` covers.
+    /// Whose the entries are that speak for names that `wildcard` covers.
     pub(super) fn below(&self, wildcard: &Pattern) -> impl Iterator<Item = &str> {
         let entries = self
             .exact
             .iter()
+            .chain(self.pairs.iter())
             .filter(|(name, entry)| entry.standing != EntryStanding::Removed && wildcard.covers(name));
         entries.map(|(_, entry)| &*entry.domain_entry.tenant)
+    }
+
+    /// The entry of `pattern` speaks for no other name any more.
+    fn unpair(&mut self, pattern: &Pattern) {
+        if let Some(other) = self.entry(pattern).and_then(SnapshotEntry::counterpart) {
+            self.pairs.remove(&other);
+        }
     }
 
     fn entries(&self) -> impl Iterator<Item = &SnapshotEntry> {
@@ -192,6 +236,10 @@ impl Snapshot {
     }
 
     fn insert(&mut self, entry: SnapshotEntry) {
+        self.unpair(&entry.domain_entry.pattern);
+        if let Some(other) = entry.counterpart() {
+            self.pairs.insert(other, entry.clone());
+        }
         match entry.domain_entry.pattern.clone() {
             Pattern::Exact(name) => self.exact.insert(name, entry),
             Pattern::Wildcard(suffix) => self.wildcard.insert(suffix, entry),
@@ -202,6 +250,11 @@ impl Snapshot {
 impl SnapshotEntry {
     fn of(record: &DomainRecord) -> Self {
         Self { standing: EntryStanding::of(record.status), domain_entry: Arc::new(site_of(record)) }
+    }
+
+    /// The other name of its pair.
+    fn counterpart(&self) -> Option<ServerName> {
+        self.domain_entry.settings.counterpart(&self.domain_entry.pattern)
     }
 
     /// Whether it is what [`SnapshotEntry::of`] would make of `record`, its place in the feed apart.
@@ -344,7 +397,7 @@ mod tests {
         let mut gone = snapshot.retain_seen(&seen, Micros::from_epoch(5));
         gone.sort();
         assert_eq!(gone, [pattern("deleted.example"), pattern("*.deleted.example")]);
-        let mut left: Vec<_> = snapshot.served().map(ToString::to_string).collect();
+        let mut left: Vec<_> = snapshot.served().map(|pattern| pattern.to_string()).collect();
         left.sort();
         assert_eq!(left, ["fixed.example", "fresh.example", "seen.example"]);
     }

@@ -15,7 +15,7 @@ use crate::{
 /// Whether `name` may be served by the table's entries, as an instance without other sources decides. An error where the table does not
 /// answer, or holds an item that cannot be understood: then nothing can be said.
 pub async fn permission_by_table(store: &Store, name: &ServerName) -> Result<Permission, StoreError> {
-    let patterns: Vec<_> = name.patterns().collect();
+    let patterns: Vec<_> = name.entries().collect();
     let records = domain_table::find(store, &patterns).await?;
     Ok(match found_in(records.iter(), name) {
         SnapshotMatch::Served(entry) => Permission::Allow(entry),

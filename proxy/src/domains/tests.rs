@@ -13,7 +13,7 @@ use super::{
     *,
 };
 use crate::{
-    config::{DomainSettings, Span, StaticDomain},
+    config::{DomainSettings, Span, StaticDomain, WwwPair},
     name::Pattern,
     store::{Engine, FaultPlan, Faults, StoreError, domain_table, instant::Micros, tables},
     target::Target,
@@ -145,6 +145,143 @@ async fn a_name_the_feed_has_not_shown_is_found_on_its_first_hello() {
     }
     assert_eq!(instance.table_reads(), 3, "the wildcard was known after its first name");
     instance.await_names("found names", |names| names.patterns.contains(&pattern("*.b.example"))).await;
+}
+
+/// An addition for `tenant` that sets what becomes of the other name.
+fn pair_of(pattern: &Pattern, tenant: &str, www: WwwPair) -> admin::Request {
+    let mut request = addition(pattern, None);
+    if let admin::Wanted::Present { tenant: of, settings, .. } = &mut request.wanted {
+        *of = tenant.parse().ok();
+        settings.www = Some(www);
+    }
+    request
+}
+
+#[tokio::test]
+async fn the_other_name_of_a_pair_is_found_with_one_read_and_follows_its_entry() {
+    let fleet = Fleet::new().await;
+    let (here, there) = (fleet.loaded(&without_feed()).await, fleet.loaded(&ample()).await);
+    let (own, other) = (pattern("shop.example"), pattern("www.shop.example"));
+    assert_eq!(there.says("www.shop.example").await, "NoEntry", "and that is remembered");
+    let reads = here.table_reads();
+    let pair = |www| there.domains.administer(pair_of(&own, "default", www), lenient());
+    pair(WwwPair::Redirect).await.unwrap();
+    for (text, answer, reads_more) in [
+        ("www.shop.example", "shop.example of Table", 1),
+        ("shop.example", "shop.example of Table", 0),
+        ("nobody.example", "NoEntry", 1),
+        ("www.nobody.example", "NoEntry", 1),
+    ] {
+        let reads = here.table_reads();
+        assert_eq!(here.says(text).await, answer, "{text}");
+        assert_eq!(here.table_reads() - reads, reads_more, "{text}");
+    }
+    assert_eq!(here.table_reads() - reads, 3);
+    assert_eq!(there.says("www.shop.example").await, "shop.example of Table", "whatever was remembered");
+
+    let follower = fleet.loaded(&ample()).await;
+    let has = |both: [bool; 2]| {
+        let (own, other) = (own.clone(), other.clone());
+        move |names: &NameSet| [&own, &other].map(|name| names.patterns.contains(name)) == both
+    };
+    follower.await_names("a pair", has([true, true])).await;
+    pair(WwwPair::Off).await.unwrap();
+    follower.await_names("no pair", has([true, false])).await;
+    assert_eq!(follower.says("www.shop.example").await, "NoEntry");
+    pair(WwwPair::Serve).await.unwrap();
+    follower.await_names("a pair again", has([true, true])).await;
+    assert_eq!(follower.says("www.shop.example").await, "shop.example of Table");
+    for (wanted, both) in [
+        (admin::Wanted::Suspended, [false, false]),
+        (admin::Wanted::Resumed, [true, true]),
+        (admin::Wanted::Absent, [false, false]),
+    ] {
+        let request = change::tests::by_operator(&own, wanted.clone());
+        there.domains.administer(request, lenient()).await.unwrap();
+        follower.await_names(&format!("{wanted:?}"), has(both)).await;
+        let answer = if both[1] { "shop.example of Table" } else { "Withdrawn" };
+        assert_eq!(follower.says("www.shop.example").await, answer, "{wanted:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_entry_of_its_own_comes_before_a_pair_and_a_pair_before_a_wildcard() {
+    let fleet = Fleet::new().await;
+    let instance = fleet.loaded(&ample()).await;
+    instance.add(pattern("*.shop.example"), None).await.unwrap();
+    assert_eq!(instance.says("www.shop.example").await, "*.shop.example of Table");
+    let pair = pair_of(&pattern("shop.example"), "default", WwwPair::Serve);
+    instance.domains.administer(pair, lenient()).await.unwrap();
+    assert_eq!(instance.says("www.shop.example").await, "shop.example of Table");
+    instance.add(pattern("www.shop.example"), None).await.unwrap();
+    assert_eq!(instance.says("www.shop.example").await, "www.shop.example of Table");
+    let suspended = change::tests::by_operator(&pattern("www.shop.example"), admin::Wanted::Suspended);
+    instance.domains.administer(suspended, lenient()).await.unwrap();
+    assert_eq!(instance.says("www.shop.example").await, "Withdrawn");
+    instance.remove(&pattern("www.shop.example")).await.unwrap();
+    assert_eq!(instance.says("www.shop.example").await, "shop.example of Table");
+    instance.remove(&pattern("shop.example")).await.unwrap();
+    assert_eq!(instance.says("www.shop.example").await, "*.shop.example of Table");
+}
+
+#[tokio::test]
+async fn a_pair_that_a_hand_wrote_is_served_and_the_guard_told_of_the_name_that_was_asked_for() {
+    let fleet = Fleet::new().await;
+    let instance = fleet.loaded(&without_feed()).await;
+    let settings = HashMap::from([("www".to_owned(), AttributeValue::S("serve".to_owned()))]);
+    let put = fleet.sound.client().put_item().table_name(&fleet.sound.tables().domains);
+    let put = put.item("domain", AttributeValue::S("hand.example".to_owned()));
+    put.item("settings", AttributeValue::M(settings)).send().await.unwrap();
+    assert_eq!(instance.says("www.hand.example").await, "hand.example of Table");
+    instance.domains.inner.registry.publish_remembered(clock::now());
+    let told = instance.domains.names().borrow().patterns.clone();
+    assert!(told.contains(&pattern("www.hand.example")) && !told.contains(&pattern("hand.example")));
+    instance.faults.set_outage(true);
+    let last = instance.domains.last_known(&name("www.hand.example"), UnknownReason::SourceDown);
+    assert_eq!(last.unwrap().pattern, pattern("hand.example"));
+    instance.faults.set_outage(false);
+    // What was remembered of it ends with the first change that is no hand's.
+    let off = pair_of(&pattern("hand.example"), "default", WwwPair::Off);
+    instance.domains.administer(off, lenient()).await.unwrap();
+    assert!(instance.domains.last_known(&name("www.hand.example"), UnknownReason::SourceDown).is_none());
+    assert_eq!(instance.says("www.hand.example").await, "NoEntry");
+    assert_eq!(instance.says("hand.example").await, "hand.example of Table");
+}
+
+#[tokio::test]
+async fn no_two_tenants_share_a_pair() {
+    let fleet = Fleet::new().await;
+    let instance = fleet.loaded(&ample()).await;
+    let ask = async |name: &str, tenant: &str, www: WwwPair| {
+        let request = pair_of(&pattern(name), tenant, www);
+        let done = instance.domains.administer(request, lenient()).await;
+        done.map_or_else(|error| error.to_string(), |_| "done".to_owned())
+    };
+    let in_pair = "domain `www.a.example` is not available: it is the other name of another tenant's pair";
+    let taken = "www: domain `b.example` is not available: another tenant has an entry of it";
+    for (name, tenant, www, told) in [
+        ("a.example", "acme", WwwPair::Redirect, "done"),
+        ("www.a.example", "zeta", WwwPair::Off, in_pair),
+        ("www.a.example", "acme", WwwPair::Off, "done"),
+        ("b.example", "acme", WwwPair::Off, "done"),
+        ("www.b.example", "zeta", WwwPair::Serve, taken),
+        ("www.b.example", "zeta", WwwPair::Off, "done"),
+        // Also where the entry is there already.
+        ("www.b.example", "zeta", WwwPair::Serve, taken),
+        ("b.example", "acme", WwwPair::Redirect, "www: domain `www.b.example` is not available"),
+        ("www.c.example", "acme", WwwPair::Serve, "done"),
+        ("www.c.example", "acme", WwwPair::Off, "done"),
+        ("c.example", "zeta", WwwPair::Off, "done"),
+    ] {
+        let said = ask(name, tenant, www).await;
+        assert!(said.starts_with(told), "{name} {tenant} {www}: {said}");
+    }
+    let patch = admin::Patch { www: admin::PatchField::Set(WwwPair::Serve), ..admin::Patch::default() };
+    let request = change::tests::by_operator(&pattern("www.b.example"), admin::Wanted::Patched(patch));
+    let refused = instance.domains.administer(request, lenient()).await.unwrap_err();
+    assert!(refused.to_string().starts_with(taken), "{refused}");
+    instance.remove(&pattern("b.example")).await.unwrap();
+    assert_eq!(ask("www.b.example", "zeta", WwwPair::Serve).await, "done");
 }
 
 #[tokio::test]

@@ -10,8 +10,9 @@ use super::{
     upstream::{ChosenBy, Route, UpstreamFailure},
 };
 use crate::{
-    config::{Maintenance, SiteRedirect, UpstreamHost},
+    config::{Maintenance, UpstreamHost},
     domains::{DomainEntry, Permission, PermissionSource, UnknownReason},
+    name::ServerName,
     target::Target,
 };
 
@@ -20,7 +21,8 @@ use crate::{
 pub(super) struct DomainRoute {
     pub(super) upstream: Route,
     pub(super) host: UpstreamHost,
-    pub(super) redirect: SiteRedirect,
+    /// The name that requests are led to instead of being forwarded, if their site is at another.
+    pub(super) leads_to: Option<ServerName>,
     pub(super) tenant: Arc<str>,
 }
 
@@ -33,7 +35,7 @@ pub(super) struct Admitted {
 impl Admitted {
     /// Where a request for `target` is led instead of being forwarded, if its site is at another name.
     pub(super) fn redirect(&self, target: &Uri) -> Option<String> {
-        let name = self.route.redirect.leads(&self.host.name)?;
+        let name = self.route.leads_to.clone()?;
         Some(Authority { name, port: self.host.port }.https_url(target))
     }
 }
@@ -59,7 +61,9 @@ pub(super) fn entry_of(
 }
 
 impl DomainRoute {
+    /// For requests for `name`, which the entry speaks for.
     pub(super) fn of(
+        name: &ServerName,
         domain_entry: &DomainEntry,
         defaults: RouteDefaults<'_>,
     ) -> Result<Self, RequestRefusal> {
@@ -78,7 +82,7 @@ impl DomainRoute {
         Ok(Self {
             host: of_target.unwrap_or(UpstreamHost::Client),
             upstream,
-            redirect: domain_entry.settings.redirect.unwrap_or(SiteRedirect::Off),
+            leads_to: domain_entry.leads(name),
             tenant: Arc::clone(&domain_entry.tenant),
         })
     }
@@ -96,7 +100,15 @@ fn own_target(domain_entry: &DomainEntry) -> Option<Route> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::DomainSettings, forward::metrics::RequestOutcome, name::Pattern};
+    use crate::{
+        config::{DomainSettings, SiteRedirect, WwwPair},
+        forward::metrics::RequestOutcome,
+        name::Pattern,
+    };
+
+    fn name() -> ServerName {
+        ServerName::parse("shop.example").unwrap()
+    }
 
     fn domain_entry(target: Option<&str>) -> Arc<DomainEntry> {
         Arc::new(DomainEntry {
@@ -138,7 +150,7 @@ mod tests {
             ),
         ] {
             let entry = entry_of(permission, |_| last_known);
-            let found = entry.and_then(|entry| DomainRoute::of(&entry, defaults));
+            let found = entry.and_then(|entry| DomainRoute::of(&name(), &entry, defaults));
             let found = found.map(|route| route.upstream.target).map_err(|refusal| {
                 assert_eq!(refusal.outcome(), RequestOutcome::EntryUnknown, "{what}");
                 assert!(refusal.retry_after().is_some(), "{what}");
@@ -157,8 +169,34 @@ mod tests {
             let entry = Arc::unwrap_or_clone(domain_entry(Some("http://10.0.0.1")));
             let entry = DomainEntry { settings: DomainSettings { host: said, ..entry.settings }, ..entry };
             let defaults = RouteDefaults { target: None, host: by_default };
-            let route = DomainRoute::of(&entry, defaults);
+            let route = DomainRoute::of(&name(), &entry, defaults);
             assert_eq!(route.unwrap().host, host, "{said:?}, {by_default:?}");
+        }
+    }
+
+    #[test]
+    fn the_other_name_of_a_pair_is_led_to_the_entrys_own_or_forwarded_alike() {
+        use SiteRedirect::{Apex, Off, Www};
+        let entry = Arc::unwrap_or_clone(domain_entry(Some("http://10.0.0.1")));
+        for (own, www, redirect, asked, led) in [
+            ("shop.example", WwwPair::Redirect, None, "www.shop.example", Some("shop.example")),
+            ("shop.example", WwwPair::Redirect, None, "shop.example", None),
+            ("www.shop.example", WwwPair::Redirect, None, "shop.example", Some("www.shop.example")),
+            ("shop.example", WwwPair::Serve, None, "www.shop.example", None),
+            ("shop.example", WwwPair::Serve, Some(Www), "shop.example", Some("www.shop.example")),
+            ("shop.example", WwwPair::Serve, Some(Www), "www.shop.example", None),
+            ("shop.example", WwwPair::Serve, Some(Apex), "www.shop.example", Some("shop.example")),
+            ("shop.example", WwwPair::Off, Some(Off), "shop.example", None),
+            // A hand may write both; neither leads in circles.
+            ("shop.example", WwwPair::Redirect, Some(Www), "shop.example", None),
+            ("shop.example", WwwPair::Redirect, Some(Www), "www.shop.example", Some("shop.example")),
+        ] {
+            let settings = DomainSettings { www: Some(www), redirect, ..entry.settings };
+            let entry = DomainEntry { pattern: Pattern::parse(own).unwrap(), settings, ..entry.clone() };
+            let defaults = RouteDefaults { target: None, host: UpstreamHost::Target };
+            let route = DomainRoute::of(&ServerName::parse(asked).unwrap(), &entry, defaults).unwrap();
+            let found = route.leads_to.as_ref().map(ServerName::as_str);
+            assert_eq!(found, led, "{own}: {asked} by {www} and {redirect:?}");
         }
     }
 
@@ -172,7 +210,7 @@ mod tests {
             [Permission::Allow(Arc::clone(&entry)), Permission::Unknown(UnknownReason::SourceDown)]
         {
             let entry = entry_of(permission, |_| Some(Arc::clone(&entry))).unwrap();
-            let refused = DomainRoute::of(&entry, defaults).unwrap_err();
+            let refused = DomainRoute::of(&name(), &entry, defaults).unwrap_err();
             assert_eq!(refused.outcome(), RequestOutcome::Maintenance);
         }
     }

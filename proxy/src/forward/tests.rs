@@ -287,7 +287,7 @@ async fn front<T: Transport>(
                 let defaults = RouteDefaults { target: None, host: config::UpstreamHost::Target };
                 let admitted = host.and_then(|host| {
                     let entry = entry_of(permission, |_| None)?;
-                    DomainRoute::of(&entry, defaults).map(|route| Admitted { host, route })
+                    DomainRoute::of(&host.name, &entry, defaults).map(|route| Admitted { host, route })
                 });
                 relay.answer(head, body, admitted, record).await
             }

@@ -7,7 +7,7 @@ use psl::Psl;
 use serde::Serialize;
 
 use crate::{
-    config::{RequiredProof, VerificationConfig},
+    config::{DomainSettings, RequiredProof, VerificationConfig},
     hexadecimal::hexadecimal,
     name::{Pattern, ServerName},
 };
@@ -90,6 +90,24 @@ impl Edge {
         records
     }
 
+    /// [`Edge::records`] of all names that the entry of `pattern` with `settings` speaks for. It is the entry's own that an ownership record
+    /// proves.
+    #[must_use]
+    pub(super) fn records_of_entry(
+        &self,
+        pattern: &Pattern,
+        settings: DomainSettings,
+        tenant: &str,
+        required: RequiredProof,
+        addresses: &BTreeSet<IpAddr>,
+    ) -> Vec<RecordToSet> {
+        let mut records = self.records(pattern, tenant, required, addresses);
+        if let Some(other) = settings.counterpart(pattern) {
+            records.extend(self.records(&Pattern::Exact(other), tenant, RequiredProof::None, addresses));
+        }
+        records
+    }
+
     /// What the ownership record of `pattern` holds, by which its owner agrees that this edge serves it for `tenant`. It is no secret: who
     /// can write it there owns the zone. Edges and tenants differ in it, so that a record left behind proves nothing to others.
     #[must_use]
@@ -129,6 +147,7 @@ const TOKEN: usize = 32;
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::config::WwwPair;
 
     pub(in crate::verification) fn edge() -> Edge {
         let config = VerificationConfig {
@@ -170,6 +189,31 @@ pub(super) mod tests {
         };
         assert!(ownership.starts_with("_gatehouse.example.com TXT gatehouse-verification="), "{ownership}");
         assert_eq!(traffic, "*.example.com CNAME edge.example.net");
+    }
+
+    #[test]
+    fn both_names_of_a_pair_are_led_here_and_one_is_proven() {
+        let addresses = BTreeSet::from(["192.0.2.10".parse().unwrap()]);
+        for (name, www, shown) in [
+            (
+                "example.com",
+                WwwPair::Redirect,
+                &["_gatehouse.example.com TXT", "example.com A", "www.example.com CNAME"][..],
+            ),
+            (
+                "www.example.com",
+                WwwPair::Serve,
+                &["_gatehouse.www.example.com TXT", "www.example.com CNAME", "example.com A"],
+            ),
+            ("example.com", WwwPair::Off, &["_gatehouse.example.com TXT", "example.com A"]),
+        ] {
+            let settings = DomainSettings { www: Some(www), ..DomainSettings::default() };
+            let records =
+                edge().records_of_entry(&pattern(name), settings, "t", RequiredProof::Txt, &addresses);
+            let found: Vec<_> =
+                records.iter().map(|record| format!("{} {}", record.name, record.kind)).collect();
+            assert_eq!(found, shown, "{name} {www}");
+        }
     }
 
     #[test]

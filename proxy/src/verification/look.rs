@@ -15,7 +15,7 @@ use super::{
 use crate::{
     certificates::issuer_directory,
     clock,
-    config::{Config, IssuerConfig, RequiredProof},
+    config::{Config, DomainSettings, IssuerConfig, RequiredProof},
     domains::admin::Permits,
     name::Pattern,
     store::domain_table::{
@@ -49,9 +49,15 @@ impl Looker {
         }))
     }
 
-    /// The records that the owner of `pattern` sets.
-    pub async fn records(&self, pattern: &Pattern, tenant: &str) -> Vec<RecordToSet> {
-        self.edge.records(pattern, tenant, self.required, &self.edge_addresses().await)
+    /// The records that the owner of `pattern` sets, for an entry with `settings`.
+    pub async fn records(
+        &self,
+        pattern: &Pattern,
+        settings: DomainSettings,
+        tenant: &str,
+    ) -> Vec<RecordToSet> {
+        let addresses = self.edge_addresses().await;
+        self.edge.records_of_entry(pattern, settings, tenant, self.required, &addresses)
     }
 
     /// The addresses of the edge: those of the settings, or else of its name.

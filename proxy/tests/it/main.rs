@@ -53,3 +53,4 @@ mod upgrades;
 mod upstream_tls;
 mod verification;
 mod wildcard_certificates;
+mod www_pairs;

@@ -11,7 +11,7 @@ use crate::{
     certificates::listing::Summary,
     cli::{access::Access, domain_checks},
     clock,
-    config::Config,
+    config::{Config, WwwPair},
     control::{
         ControlClient,
         wire::{Domain, GuardAnswer, NameAnswer, PermissionWord},
@@ -46,7 +46,7 @@ pub(super) fn checks(config: &Arc<Config>, name: &ServerName) -> Vec<Check> {
 
 async fn entry((config, name): (Arc<Config>, ServerName)) -> Vec<Finding> {
     vec![match find(&config, &name).await {
-        Ok(domain) => judge_entry(&domain, config.domains.default_target.is_some()),
+        Ok(domain) => judge_entry(&name, &domain, config.domains.default_target.is_some()),
         Err(error) => {
             let remedy = format!("`gatehouse domain add {name}` serves it");
             Finding::error("entry", error, remedy).at_most(Severity::Note, config.domains.ask.is_some())
@@ -59,10 +59,16 @@ async fn find(config: &Config, name: &ServerName) -> Result<Domain, String> {
     access.domain(&Pattern::Exact(name.clone())).await.map_err(|error| error_chain(&error))
 }
 
-fn judge_entry(domain: &Domain, has_default: bool) -> Finding {
+fn judge_entry(name: &ServerName, domain: &Domain, has_default: bool) -> Finding {
     let target = domain.target.as_ref().map_or_else(|| "the default target".to_owned(), ToString::to_string);
     let Domain { domain: entry, status, tenant, source, .. } = domain;
-    let found = format!("`{entry}` is {}, of tenant `{tenant}`, for {target} ({source})", status.as_str());
+    let pair = match domain.settings.www {
+        _ if !domain.has_counterpart(name) => String::new(),
+        Some(WwwPair::Redirect) => format!("`{name}` is the other name of its pair, and led to it: "),
+        _ => format!("`{name}` is the other name of its pair, and served alike: "),
+    };
+    let found =
+        format!("{pair}`{entry}` is {}, of tenant `{tenant}`, for {target} ({source})", status.as_str());
     match status {
         DomainStatus::Active if domain.target.is_none() && !has_default => Finding::error(
             "entry",
@@ -190,10 +196,14 @@ async fn leads_here((config, name): (Arc<Config>, ServerName)) -> Vec<Finding> {
             return vec![Finding::error("dns", error_chain(&error), "correct verification.resolvers")];
         }
     };
-    let (tenant, identities) = tokio::join!(find(&config, &name), looker.identities());
-    let tenant = tenant.map_or_else(|_| String::new(), |domain| domain.tenant);
+    let (domain, identities) = tokio::join!(find(&config, &name), looker.identities());
+    // It is the entry's own name that an ownership record proves.
+    let is_counterpart = domain.as_ref().is_ok_and(|domain| domain.has_counterpart(&name));
+    let tenant = domain.map_or_else(|_| String::new(), |domain| domain.tenant);
     let found = looker.look_at_dns(&Pattern::Exact(name), &tenant, &identities).await;
-    found.into_iter().map(of_look).collect()
+    let found =
+        found.into_iter().filter(|finding| !(is_counterpart && finding.check == checks::Check::Ownership));
+    found.map(of_look).collect()
 }
 
 async fn https((config, name): (Arc<Config>, ServerName)) -> Vec<Finding> {
@@ -219,6 +229,20 @@ const SECONDS_A_DAY: u64 = 24 * 3600;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::DomainSettings;
+
+    fn domain(status: DomainStatus) -> Domain {
+        Domain {
+            domain: Pattern::parse("a.example").unwrap(),
+            target: None,
+            settings: DomainSettings::default(),
+            status,
+            source: "table".to_owned(),
+            tenant: "t".to_owned(),
+            changed_at: None,
+            checks: None,
+        }
+    }
 
     fn answer(permission: PermissionWord, guard: GuardAnswer) -> [Severity; 2] {
         let name = ServerName::parse("a.example").unwrap();
@@ -242,17 +266,29 @@ mod tests {
     }
 
     #[test]
+    fn the_other_name_of_a_pair_is_told_whose_it_is() {
+        for (www, asked, told) in [
+            (
+                WwwPair::Redirect,
+                "www.a.example",
+                Some("`www.a.example` is the other name of its pair, and led to it: `a.example` is active"),
+            ),
+            (
+                WwwPair::Serve,
+                "www.a.example",
+                Some("`www.a.example` is the other name of its pair, and served alike: `a.example`"),
+            ),
+            (WwwPair::Serve, "a.example", None),
+        ] {
+            let settings = DomainSettings { www: Some(www), ..DomainSettings::default() };
+            let domain = Domain { settings, ..domain(DomainStatus::Active) };
+            let found = judge_entry(&ServerName::parse(asked).unwrap(), &domain, true).found;
+            assert!(found.starts_with(told.unwrap_or("`a.example` is active")), "{asked} {www}: {found}");
+        }
+    }
+
+    #[test]
     fn an_entry_fails_when_it_is_not_served() {
-        let domain = |status| Domain {
-            domain: Pattern::parse("a.example").unwrap(),
-            target: None,
-            settings: crate::config::DomainSettings::default(),
-            status,
-            source: "table".to_owned(),
-            tenant: "t".to_owned(),
-            changed_at: None,
-            checks: None,
-        };
         for (status, has_default, expected) in [
             (DomainStatus::Active, true, Severity::Ok),
             (DomainStatus::Active, false, Severity::Error),
@@ -260,7 +296,7 @@ mod tests {
             (DomainStatus::Pending, true, Severity::Error),
             (DomainStatus::Suspended, true, Severity::Error),
         ] {
-            let found = judge_entry(&domain(status), has_default);
+            let found = judge_entry(&ServerName::parse("a.example").unwrap(), &domain(status), has_default);
             assert_eq!(found.severity, expected, "{status:?}");
             assert_eq!(found.remedy.is_none(), expected == Severity::Ok, "{status:?}");
         }

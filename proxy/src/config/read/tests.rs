@@ -408,6 +408,16 @@ const WRONG: &[Wrong] = &[
         "domains.static[1].name: `a.example` is listed twice",
     ),
     (
+        "[domains]\ndefault_target = \"http://10.0.0.1\"\nstatic = [{ name = \"*.a.example\", www = \"serve\" }]",
+        &[],
+        "domains.static[0].www: `serve` needs a pair of names, and `*.a.example` makes none|leave it out",
+    ),
+    (
+        "[domains]\ndefault_target = \"http://10.0.0.1\"\nstatic = [{ name = \"a.example\", www = \"redirect\", redirect = \"www\" }]",
+        &[],
+        "domains.static[0].www: `redirect` leads requests to `a.example`|set one of the two to `off`",
+    ),
+    (
         "[domains]\ndefault_target = \"https://127.0.0.1:8443\"",
         &[],
         "`https://127.0.0.1:8443` is this proxy's own",

@@ -59,7 +59,8 @@ impl NameAnswer {
                     PermissionSource::Table => "the domains table",
                     PermissionSource::Ask => "the ask endpoint",
                 };
-                (PermissionWord::Allowed, format!("`{}` of {source}", entry.pattern))
+                let pair = if entry.pattern.covers(&server_name) { "" } else { AS_COUNTERPART };
+                (PermissionWord::Allowed, format!("`{}` of {source}{pair}", entry.pattern))
             }
             Permission::Deny(denial) => (PermissionWord::Denied, denial.to_string()),
             Permission::Unknown(reason) => (PermissionWord::Unknown, reason.to_string()),
@@ -67,3 +68,5 @@ impl NameAnswer {
         Self { server_name, permission, why, guard }
     }
 }
+
+const AS_COUNTERPART: &str = ", as the other name of its pair";

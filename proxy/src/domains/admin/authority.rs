@@ -1,7 +1,8 @@
 //! Who asks, and with whose entries they may work. A tenant learns nothing of what others have.
 
-use super::{Asked, Explained, PatchField, Proof, Refusal, Request, Rules, Sources, Wanted};
+use super::{Asked, Explained, PatchField, Proof, Refusal, Request, Rules, Sources, Wanted, Warning};
 use crate::{
+    config::{RequiredProof, StaticDomain, WWW},
     name::Pattern,
     store::domain_table::{DomainRecord, DomainStatus, Tenant},
 };
@@ -34,9 +35,10 @@ pub enum ExpectedVersion {
 }
 
 /// Whether an entry of another tenant shares names with the one that is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Overlap {
     /// None does.
+    #[default]
     Nothing,
     /// A wildcard covers it.
     UnderWildcard,
@@ -44,6 +46,17 @@ pub enum Overlap {
     OverNames,
     /// None does; but a wildcard of the same tenant covers it, which is suspended.
     UnderSuspended,
+}
+
+/// Entries that share names with the one that is asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Others {
+    /// Of another tenant, with the entry's own name.
+    pub overlap: Overlap,
+    /// That of the other name of its pair, whoever has it; tombstones apart.
+    pub counterpart: Option<DomainRecord>,
+    /// A wildcard that covers the other name, whoever has it; tombstones apart.
+    pub over_counterpart: Option<DomainRecord>,
 }
 
 /// Why who asks may not have something.
@@ -59,6 +72,12 @@ pub enum AuthorityRefusal {
     Taken(Pattern),
     /// Another tenant has an entry that shares names with it.
     Overlap(Pattern),
+    /// Another tenant's entry speaks for it as the other name of its pair.
+    InPair(Pattern),
+    /// Another tenant has the other name of its pair.
+    CounterpartTaken(Pattern),
+    /// A tenant asks for a pair whose other name its ownership record does not prove.
+    CounterpartUnproven(Pattern),
     /// A tenant asks for another's entry.
     OtherTenant(Tenant),
     /// A tenant asks to be served without verification.
@@ -177,7 +196,7 @@ pub(super) fn check_free(
         return Ok(());
     }
     // A name of the settings stays the operator's, whatever its tenant is called.
-    if sources.listed.iter().any(|entry| share_names(&entry.name, pattern)) {
+    if sources.listed.iter().any(|entry| is_listed(entry, pattern)) {
         return Err(AuthorityRefusal::Reserved(pattern.clone()).into());
     }
     if entry.is_none() && sources.asked == Asked::Allowed {
@@ -188,6 +207,57 @@ pub(super) fn check_free(
         Overlap::UnderSuspended => Err(AuthorityRefusal::Suspension(pattern.clone()).into()),
         Overlap::UnderWildcard | Overlap::OverNames => Err(AuthorityRefusal::Overlap(pattern.clone()).into()),
     }
+}
+
+/// Whether `new`, in the place of `entry`, may speak for both names of a pair, and whether another's entry speaks for its own; what is to be
+/// warned of. What an entry had before was decided before.
+pub(super) fn check_pair(
+    request: &Request,
+    entry: Option<&DomainRecord>,
+    new: &DomainRecord,
+    others: &Others,
+    (sources, rules): (Sources<'_>, &Rules),
+) -> Result<Option<Warning>, Refusal> {
+    let is_others = |other: &&DomainRecord| other.tenant != new.tenant;
+    let is_new = entry.is_none_or(|entry| entry.tenant != new.tenant);
+    let counterpart = others.counterpart.as_ref().filter(is_others);
+    if is_new && counterpart.is_some_and(|other| other.settings.is_pair()) {
+        return Err(AuthorityRefusal::InPair(new.pattern.clone()).into());
+    }
+    let was_pair = entry.is_some_and(|entry| entry.settings.is_pair());
+    let Some(other) = new.settings.counterpart(&new.pattern).filter(|_| is_new || !was_pair) else {
+        return Ok(None);
+    };
+    let other = Pattern::Exact(other);
+    if counterpart.is_some() {
+        return Err(AuthorityRefusal::CounterpartTaken(other).into());
+    }
+    if rules.reserved.iter().any(|reserved| share_names(reserved, &other)) {
+        return Err(AuthorityRefusal::Reserved(other).into());
+    }
+    let is_shared = others.over_counterpart.as_ref().is_some_and(|wildcard| is_others(&wildcard));
+    if request.by.tenant().is_none() {
+        return Ok(is_shared.then_some(Warning::Overlap));
+    }
+    if sources.listed.iter().any(|entry| is_listed(entry, &other)) {
+        return Err(AuthorityRefusal::Reserved(other).into());
+    }
+    if sources.asked_counterpart == Asked::Allowed {
+        return Err(AuthorityRefusal::Asked(other).into());
+    }
+    if others.over_counterpart.as_ref().is_some_and(|wildcard| wildcard.status == DomainStatus::Suspended) {
+        return Err(AuthorityRefusal::Suspension(other).into());
+    }
+    // Who has a name has those below it, and not the one above.
+    if rules.required == RequiredProof::Txt && new.pattern.name().has_www() {
+        return Err(AuthorityRefusal::CounterpartUnproven(other).into());
+    }
+    if is_shared { Err(AuthorityRefusal::Overlap(other).into()) } else { Ok(None) }
+}
+
+fn is_listed(entry: &StaticDomain, pattern: &Pattern) -> bool {
+    let other = entry.settings.counterpart(&entry.name).map(Pattern::Exact);
+    share_names(&entry.name, pattern) || other.is_some_and(|other| share_names(&other, pattern))
 }
 
 fn share_names(a: &Pattern, b: &Pattern) -> bool {
@@ -204,6 +274,8 @@ impl AuthorityRefusal {
             Self::Taken(_)
             | Self::Overlap(_)
             | Self::Asked(_)
+            | Self::InPair(_)
+            | Self::CounterpartTaken(_)
             | Self::Suspension(_)
             | Self::OtherVersion { .. } => false,
             Self::SingleLabel(_)
@@ -211,6 +283,7 @@ impl AuthorityRefusal {
             | Self::Reserved(_)
             | Self::Unverified(_)
             | Self::RequestRate(_)
+            | Self::CounterpartUnproven(_)
             | Self::OtherTenant(_) => true,
         }
     }
@@ -259,6 +332,23 @@ impl AuthorityRefusal {
             ),
             Self::Reserved(name) => of_name(name, "is reserved by the operator", RESERVED),
             Self::Taken(name) => of_name(name, "is not available", ANOTHER),
+            Self::InPair(name) => of_name(
+                name,
+                "is not available: it is the other name of another tenant's pair",
+                "use another name, or have the operator set `www` of that entry to `off`",
+            ),
+            Self::CounterpartTaken(name) => of_pair(
+                name,
+                "is not available: another tenant has an entry of it",
+                "leave `www` out, or ask the operator",
+            ),
+            Self::CounterpartUnproven(name) => of_pair(
+                name,
+                "would be served without a proof of whose it is: an ownership record proves what is below its name",
+                &format!(
+                    "add `{name}` with `www`, and `redirect` = `www` if the site is at the name with `www.`"
+                ),
+            ),
             Self::Overlap(name) => of_name(name, "shares names with an entry of another tenant", ANOTHER),
             Self::OtherVersion { pattern, version } => of_name(
                 pattern,
@@ -273,6 +363,11 @@ impl From<AuthorityRefusal> for Refusal {
     fn from(refusal: AuthorityRefusal) -> Self {
         Self::Authority(refusal)
     }
+}
+
+fn of_pair(name: &Pattern, fault: &str, remedy: &str) -> Explained {
+    let (fault, remedy) = (format!("{WWW}: domain `{name}` {fault}"), remedy.to_owned());
+    Explained { field: WWW, value: name.to_string(), fault, remedy }
 }
 
 fn of_name(name: &Pattern, fault: &str, remedy: &str) -> Explained {

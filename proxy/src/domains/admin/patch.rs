@@ -2,7 +2,7 @@
 
 use super::{Action, Decision, Refusal, Report, Rules, entry::changed_by, keep, servable, with_standing};
 use crate::{
-    config::{DomainSettings, Maintenance, RequestRate, SiteRedirect, TlsVersion, UpstreamHost},
+    config::{DomainSettings, Maintenance, RequestRate, SiteRedirect, TlsVersion, UpstreamHost, WwwPair},
     store::{
         domain_table::{DomainRecord, SettingsMap},
         instant::Micros,
@@ -23,6 +23,8 @@ pub struct Patch {
     pub maintenance: PatchField<Maintenance>,
     /// [`DomainSettings::redirect`].
     pub redirect: PatchField<SiteRedirect>,
+    /// [`DomainSettings::www`].
+    pub www: PatchField<WwwPair>,
     /// [`DomainSettings::request_rate`].
     pub request_rate: PatchField<RequestRate>,
     /// [`DomainSettings::client_request_rate`].
@@ -63,12 +65,13 @@ pub(super) fn patch(
         host: patch.host.over(entry.settings.host),
         maintenance: patch.maintenance.over(entry.settings.maintenance),
         redirect: patch.redirect.over(entry.settings.redirect),
+        www: patch.www.over(entry.settings.www),
         request_rate: patch.request_rate.over(entry.settings.request_rate),
         client_request_rate: patch.client_request_rate.over(entry.settings.client_request_rate),
     };
     let mut warnings = Vec::new();
-    if target != entry.target {
-        warnings = servable::check(&entry.pattern, target.as_ref(), rules)?;
+    if target != entry.target || settings.www != entry.settings.www {
+        warnings = servable::check(&entry.pattern, target.as_ref(), settings, rules)?;
     }
     let is_kept = target == entry.target && settings == entry.settings;
     let settings_map = if settings == entry.settings { entry.settings_map } else { SettingsMap::Present };

@@ -5,7 +5,12 @@ use std::fmt;
 use psl::Type;
 
 use super::{authority::AuthorityRefusal, report::target};
-use crate::{name::Pattern, store::domain_table::DomainRecord, target::Target};
+use crate::{
+    config::{PairFault, WWW, WwwPair},
+    name::Pattern,
+    store::domain_table::DomainRecord,
+    target::Target,
+};
 
 /// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +71,15 @@ pub enum Refusal {
     },
     /// No public CA issues for it.
     Underscore(Pattern),
+    /// It cannot speak for both names of a pair.
+    Pair {
+        /// Which.
+        pattern: Pattern,
+        /// As asked for.
+        www: WwwPair,
+        /// Why.
+        fault: PairFault,
+    },
     /// Its tenant has as many entries as it may.
     Quota {
         /// Who.
@@ -115,7 +129,8 @@ impl Refusal {
             | Self::Tls { .. }
             | Self::OwnListener { .. }
             | Self::PublicSuffix { .. }
-            | Self::Underscore(_) => true,
+            | Self::Underscore(_)
+            | Self::Pair { .. } => true,
         }
     }
 
@@ -179,6 +194,11 @@ impl Refusal {
                 remedy: "remove some of them, or have the operator raise `domains.entries_per_tenant` or `domains.quotas`".to_owned(),
             },
             Self::Authority(refusal) => refusal.explain(),
+            Self::Pair { pattern, www, fault } => {
+                let (fault, remedy) = fault.explain(pattern, *www);
+                let fault = format!("{WWW}: {fault}");
+                Explained { field: WWW, value: www.to_string(), fault, remedy: remedy.to_owned() }
+            }
             Self::Underscore(name) => {
                 let fault =
                     format!("domain `{name}` has a `_`, and CAs issue no certificate for such a name");

@@ -2,12 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use psl::{Psl, Type};
+use psl::Type;
 
 use super::{AuthorityRefusal, Issuance, Refusal, Requester, Rules};
 use crate::{
-    config::leads_to,
-    name::{Pattern, ServerName},
+    config::{DomainSettings, WwwPair, leads_to},
+    name::Pattern,
     store::domain_table::DomainRecord,
     target::{Endpoint, EndpointAddress, Location, Target, TargetHost},
 };
@@ -46,16 +46,18 @@ pub enum Warning {
     TargetsItself,
 }
 
-/// Whether requests for `pattern` can reach `target`, or else the default, under a certificate.
+/// Whether requests for `pattern`, and the other name that `settings` may have it speak for, can reach `target`, or else the default, under a
+/// certificate.
 pub(super) fn check(
     pattern: &Pattern,
     target: Option<&Target>,
+    settings: DomainSettings,
     rules: &Rules,
 ) -> Result<Vec<Warning>, Refusal> {
     let mut warnings = Vec::new();
     warnings.extend(certifiable(pattern, rules.issuance)?);
     match target {
-        Some(target) => warnings.extend(reachable(pattern, target, rules)?),
+        Some(target) => warnings.extend(reachable(pattern, target, settings, rules)?),
         None if rules.default_target.is_none() => return Err(Refusal::NoTarget(pattern.clone())),
         None => {}
     }
@@ -68,7 +70,7 @@ pub(super) fn check_for(by: &Requester, pattern: &Pattern, warnings: &[Warning])
         return Ok(());
     }
     let (Pattern::Exact(name) | Pattern::Wildcard(name)) = pattern;
-    if let Some(kind) = public_suffix(name) {
+    if let Some(kind) = name.public_suffix() {
         return Err(Refusal::PublicSuffix { pattern: pattern.clone(), kind });
     }
     if name.parent().is_none() {
@@ -80,22 +82,36 @@ pub(super) fn check_for(by: &Requester, pattern: &Pattern, warnings: &[Warning])
 
 /// Whether the target of `record` may be a tenant's.
 pub(super) fn check_targets(by: &Requester, record: &DomainRecord) -> Result<(), Refusal> {
-    let is_itself = record.target.as_ref().is_some_and(|target| covers_a_host(&record.pattern, target));
+    let covers = |target| covers_a_host(&record.pattern, record.settings, target);
+    let is_itself = record.target.as_ref().is_some_and(covers);
     if is_itself && by.tenant().is_some() {
         return Err(AuthorityRefusal::TargetsItself(record.pattern.clone()).into());
     }
     Ok(())
 }
 
-fn covers_a_host(pattern: &Pattern, target: &Target) -> bool {
+fn covers_a_host(pattern: &Pattern, settings: DomainSettings, target: &Target) -> bool {
+    let other = settings.counterpart(pattern);
     let mut hosts = target.endpoints().iter().filter_map(Endpoint::host);
-    hosts.any(|host| matches!(host, TargetHost::Name(name) if pattern.covers(name)))
+    hosts.any(
+        |host| matches!(host, TargetHost::Name(name) if pattern.covers(name) || other.as_ref() == Some(name)),
+    )
+}
+
+/// Whether `record` can speak for a pair, where it is to.
+pub(super) fn check_pair(record: &DomainRecord) -> Result<(), Refusal> {
+    let fault = record.settings.check_pair(&record.pattern);
+    fault.map_err(|fault| Refusal::Pair {
+        pattern: record.pattern.clone(),
+        www: record.settings.www.unwrap_or(WwwPair::Off),
+        fault,
+    })
 }
 
 /// Whether a CA may issue for what `pattern` covers.
 fn certifiable(pattern: &Pattern, issuance: Issuance) -> Result<Option<Warning>, Refusal> {
     let name = pattern.name();
-    if let Some(kind) = public_suffix(name) {
+    if let Some(kind) = name.public_suffix() {
         let is_refused = match kind {
             // Its operator may have a site there, and CAs issue for it.
             Type::Private => matches!(pattern, Pattern::Wildcard(_)),
@@ -115,13 +131,12 @@ fn certifiable(pattern: &Pattern, issuance: Issuance) -> Result<Option<Warning>,
     Ok(is_single.then_some(Warning::SingleLabel))
 }
 
-/// Of which part of the Public Suffix List `name` is an entry, if it is one.
-fn public_suffix(name: &ServerName) -> Option<Type> {
-    let suffix = psl::List.suffix(name.as_str().as_bytes())?;
-    suffix.typ().filter(|_| suffix.as_bytes() == name.as_str().as_bytes())
-}
-
-fn reachable(pattern: &Pattern, target: &Target, rules: &Rules) -> Result<Option<Warning>, Refusal> {
+fn reachable(
+    pattern: &Pattern,
+    target: &Target,
+    settings: DomainSettings,
+    rules: &Rules,
+) -> Result<Option<Warning>, Refusal> {
     let refuse = |refusal: fn(Pattern, Target) -> Refusal| Err(refusal(pattern.clone(), target.clone()));
     if rules.listeners.iter().any(|own| leads_to(target, *own)) {
         return refuse(|pattern, target| Refusal::OwnListener { pattern, target });
@@ -140,7 +155,7 @@ fn reachable(pattern: &Pattern, target: &Target, rules: &Rules) -> Result<Option
     if wanted.any(|name| !rules.entry_tls.contains(name)) {
         return refuse(|pattern, target| Refusal::Tls { pattern, target });
     }
-    Ok(covers_a_host(pattern, target).then_some(Warning::TargetsItself))
+    Ok(covers_a_host(pattern, settings, target).then_some(Warning::TargetsItself))
 }
 
 /// The address that an endpoint is known to have without asking anybody; RFC 6761 §6.3: `localhost` is loopback.

@@ -4,11 +4,12 @@ use std::net::IpAddr;
 
 use super::*;
 use crate::{
-    config::{RequestRate, TlsVersion},
+    config::{RequestRate, SiteRedirect, TlsVersion, WwwPair},
     domains::change::tests::{by_operator, lenient},
 };
 
-const TABLE: Sources<'static> = Sources { listed: &[], table: Table::Read, asked: Asked::No };
+const TABLE: Sources<'static> =
+    Sources { listed: &[], table: Table::Read, asked: Asked::No, asked_counterpart: Asked::No };
 
 fn pattern(text: &str) -> Pattern {
     Pattern::parse(text).unwrap()
@@ -44,7 +45,7 @@ fn decided(
     there: Option<&DomainRecord>,
     rules: &Rules,
 ) -> Result<Decision, Refusal> {
-    decide(&by_operator(&pattern(name), wanted), there, Overlap::Nothing, TABLE, rules, at(9))
+    decide(&by_operator(&pattern(name), wanted), there, &Others::default(), TABLE, rules, at(9))
 }
 
 /// The decision as a line: what is told, and the status the entry has then; or the refusal.
@@ -83,6 +84,48 @@ fn a_setting_is_kept_until_another_is_asked_for() {
     let refused = decided("shop.example", asked(new, Keep), Some(&there(old)), &lenient());
     let told = "domain `shop.example` exists with settings `minimum_tls 1.2`, not `minimum_tls 1.3`; to change it, add `--replace`";
     assert_eq!(refused.unwrap_err().to_string(), told);
+}
+
+#[test]
+fn a_pair_never_leads_in_circles_and_to_no_target_of_its_own() {
+    use SiteRedirect::{Apex, Www};
+    let patch = |www, redirect| {
+        let redirect = PatchField::Set(redirect);
+        Wanted::Patched(Patch { www: PatchField::Set(www), redirect, ..Patch::default() })
+    };
+    let there = |name: &str, target_text: &str| {
+        added(None, &pattern(name), target(target_text).as_ref(), None, at(1))
+    };
+    let origin = "https://origin.example.net";
+    for (name, target, wanted, told) in [
+        (
+            "shop.example",
+            origin,
+            patch(WwwPair::Redirect, Www),
+            "www: `redirect` leads requests to `shop.example`, and `redirect` = `www` leads them back; set one of the two to `off`, or `www` to `serve`",
+        ),
+        (
+            "www.shop.example",
+            origin,
+            patch(WwwPair::Redirect, Apex),
+            "www: `redirect` leads requests to `www.shop.example`, and `redirect` = `apex` leads them back",
+        ),
+        ("shop.example", origin, patch(WwwPair::Redirect, Apex), ""),
+        ("shop.example", origin, patch(WwwPair::Serve, Www), ""),
+        (
+            "shop.example",
+            "https://www.shop.example",
+            patch(WwwPair::Serve, Apex),
+            "its target is a name that it covers",
+        ),
+    ] {
+        let there = there(name, target);
+        let said = match decided(name, wanted, Some(&there), &lenient()) {
+            Ok(decision) => decision.report.warnings.join(" "),
+            Err(refusal) => refusal.to_string(),
+        };
+        assert!(said.starts_with(told) && said.is_empty() == told.is_empty(), "{name}: {said}");
+    }
 }
 
 #[test]
@@ -221,8 +264,8 @@ fn what_the_table_does_not_decide_is_refused() {
         for wanted in [present("", "", Existing::Replace), Wanted::Absent, Wanted::Suspended, Wanted::Resumed]
         {
             let request = by_operator(&pattern(name), wanted);
-            let sources = Sources { listed: &listed, table, asked: Asked::No };
-            let refused = decide(&request, None, Overlap::Nothing, sources, &lenient(), at(1));
+            let sources = Sources { listed: &listed, table, ..TABLE };
+            let refused = decide(&request, None, &Others::default(), sources, &lenient(), at(1));
             let refused = refused.unwrap_err().to_string();
             assert!(refused.contains(told), "{name} {table:?}: {refused}");
         }

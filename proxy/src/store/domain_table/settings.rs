@@ -5,7 +5,7 @@ use std::{collections::HashMap, str::FromStr};
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use crate::config::{
-    CLIENT_REQUEST_RATE, DomainSettings, HOST, MAINTENANCE, MINIMUM_TLS, REDIRECT, REQUEST_RATE,
+    CLIENT_REQUEST_RATE, DomainSettings, HOST, MAINTENANCE, MINIMUM_TLS, REDIRECT, REQUEST_RATE, WWW,
 };
 
 /// A map of what may be set per entry.
@@ -42,6 +42,7 @@ pub(super) fn read(map: &HashMap<String, AttributeValue>) -> Result<DomainSettin
             Some(_) => return Err(format!("{MAINTENANCE} must be of type BOOL")),
         },
         redirect: text(map, REDIRECT)?,
+        www: text(map, WWW)?,
         request_rate: text(map, REQUEST_RATE)?,
         client_request_rate: text(map, CLIENT_REQUEST_RATE)?,
     })
@@ -77,14 +78,15 @@ pub(super) fn changes(was: SettingsMap, before: DomainSettings, now: DomainSetti
         .collect()
 }
 
-fn values(settings: DomainSettings) -> [(&'static str, Option<AttributeValue>); 6] {
-    let DomainSettings { minimum_tls, host, maintenance, redirect, request_rate, client_request_rate } =
+fn values(settings: DomainSettings) -> [(&'static str, Option<AttributeValue>); 7] {
+    let DomainSettings { minimum_tls, host, maintenance, redirect, www, request_rate, client_request_rate } =
         settings;
     [
         (MINIMUM_TLS, minimum_tls.map(|version| AttributeValue::S(version.to_string()))),
         (HOST, host.map(|host| AttributeValue::S(host.to_string()))),
         (MAINTENANCE, maintenance.map(|maintenance| AttributeValue::Bool(maintenance.into()))),
         (REDIRECT, redirect.map(|redirect| AttributeValue::S(redirect.to_string()))),
+        (WWW, www.map(|www| AttributeValue::S(www.to_string()))),
         (REQUEST_RATE, request_rate.map(|rate| AttributeValue::S(rate.to_string()))),
         (CLIENT_REQUEST_RATE, client_request_rate.map(|rate| AttributeValue::S(rate.to_string()))),
     ]

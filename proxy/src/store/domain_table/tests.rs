@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{DomainSettings, Maintenance, SiteRedirect, TlsVersion, UpstreamHost};
+use crate::config::{DomainSettings, Maintenance, SiteRedirect, TlsVersion, UpstreamHost, WwwPair};
 use crate::store::{Engine, FaultPlan, Faults, state_table::LogDay, tables};
 
 async fn store() -> Store {
@@ -112,6 +112,7 @@ async fn settings_are_set_beside_what_others_keep() {
         host: Some(UpstreamHost::Client),
         maintenance: Some(Maintenance::On),
         redirect: Some(SiteRedirect::Apex),
+        www: Some(WwwPair::Serve),
         request_rate: Some("100/s burst 500".parse().unwrap()),
         client_request_rate: Some("off".parse().unwrap()),
         ..least(TlsVersion::Tls13)
@@ -132,6 +133,7 @@ fn settings_of_a_wrong_form_are_named() {
     let with = |value| AttributeValue::M([("minimum_tls".to_owned(), value)].into());
     let host = |value| AttributeValue::M([("host".to_owned(), value)].into());
     let redirect = |value| AttributeValue::M([("redirect".to_owned(), value)].into());
+    let www = |value| AttributeValue::M([("www".to_owned(), value)].into());
     let maintenance = |value| AttributeValue::M([("maintenance".to_owned(), value)].into());
     for (settings, fault) in [
         (text("1.3"), "must be of type M"),
@@ -145,6 +147,7 @@ fn settings_of_a_wrong_form_are_named() {
         ),
         (maintenance(text("on")), "maintenance must be of type BOOL"),
         (redirect(text("there")), "redirect: `there` is none of the three; write `www`, `apex` or `off`"),
+        (www(text("on")), "www: `on` is none of the three; write `redirect`, `serve` or `off`"),
         (with(AttributeValue::N("1.3".to_owned())), "minimum_tls must be of type S"),
     ] {
         let item = Item::from([("domain".to_owned(), text("a.example")), ("settings".to_owned(), settings)]);

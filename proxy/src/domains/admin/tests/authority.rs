@@ -1,6 +1,7 @@
 //! What a tenant may do, and what they learn of others.
 
 use super::*;
+use crate::config::WwwPair;
 
 const OWN: &str = "acme";
 
@@ -18,14 +19,103 @@ fn decide_for(
         [StaticDomain { name: pattern("fixed.example"), target: None, settings: DomainSettings::default() }];
     let reserved = vec![pattern("console.example"), pattern("*.edge.example"), pattern("a.vault.example")];
     let rules = Rules { reserved, ..lenient() };
-    decide(
-        request,
-        there,
-        overlap,
-        Sources { listed: &listed, table: Table::Read, asked: Asked::No },
-        &rules,
-        at(9),
-    )
+    let others = Others { overlap, ..Others::default() };
+    decide(request, there, &others, Sources { listed: &listed, ..TABLE }, &rules, at(9))
+}
+
+/// A request of a tenant for a pair, beside `others`, where ownership is proven or not asked for.
+fn pair_decided(
+    by: Requester,
+    name: &str,
+    others: &Others,
+    required: RequiredProof,
+) -> Result<Decision, Refusal> {
+    let pair = |www| DomainSettings { www: Some(www), ..DomainSettings::default() };
+    let entry = |name, www| StaticDomain { name: pattern(name), target: None, settings: pair(www) };
+    let listed = [entry("www.fixed.example", WwwPair::Off), entry("both.example", WwwPair::Redirect)];
+    let rules = Rules { reserved: vec![pattern("www.console.example")], required, ..lenient() };
+    let mut wanted = present("https://b.example.net", "", Existing::Keep);
+    if let Wanted::Present { settings, .. } = &mut wanted {
+        *settings = pair(WwwPair::Redirect);
+    }
+    let request = Request::new(pattern(name), wanted, by);
+    decide(&request, None, others, Sources { listed: &listed, ..TABLE }, &rules, at(9))
+}
+
+#[test]
+fn the_other_name_of_a_pair_is_held_to_the_same_rules_as_its_entrys_own() {
+    let tenant =
+        || Requester { authority: Authority::Tenant(OWN.parse().unwrap()), name: "token 1".to_owned() };
+    let of = |name: &str, tenant: &str, www| {
+        let entry = added(None, &pattern(name), None, Some(tenant), at(1));
+        Some(with_settings(entry, DomainSettings { www, ..DomainSettings::default() }))
+    };
+    let nobody = Others::default;
+    let suspended = |entry| DomainRecord { status: DomainStatus::Suspended, ..entry };
+    let counterpart = |tenant, www| Others { counterpart: of("www.shop.example", tenant, www), ..nobody() };
+    let wildcard = |tenant| Others { over_counterpart: of("*.shop.example", tenant, None), ..nobody() };
+    for (name, others, required, told) in [
+        ("shop.example", nobody(), RequiredProof::Txt, ""),
+        ("shop.example", counterpart(OWN, Some(WwwPair::Serve)), RequiredProof::Txt, ""),
+        (
+            "shop.example",
+            counterpart("zeta", None),
+            RequiredProof::None,
+            "www: domain `www.shop.example` is not available",
+        ),
+        (
+            "shop.example",
+            counterpart("zeta", Some(WwwPair::Serve)),
+            RequiredProof::None,
+            "domain `shop.example` is not available",
+        ),
+        ("shop.example", wildcard(OWN), RequiredProof::None, ""),
+        (
+            "shop.example",
+            Others { over_counterpart: wildcard(OWN).over_counterpart.map(suspended), ..nobody() },
+            RequiredProof::None,
+            "domain `www.shop.example` is suspended and resumed by the operator alone",
+        ),
+        (
+            "shop.example",
+            wildcard("zeta"),
+            RequiredProof::None,
+            "domain `www.shop.example` shares names with an entry",
+        ),
+        ("console.example", nobody(), RequiredProof::None, "domain `www.console.example` is reserved"),
+        ("fixed.example", nobody(), RequiredProof::None, "domain `www.fixed.example` is reserved"),
+        ("www.both.example", nobody(), RequiredProof::None, "domain `www.both.example` is reserved"),
+        ("www.shop.example", nobody(), RequiredProof::Dns, ""),
+        (
+            "www.shop.example",
+            nobody(),
+            RequiredProof::Txt,
+            "www: domain `shop.example` would be served without a proof",
+        ),
+        (
+            "*.shop.example",
+            nobody(),
+            RequiredProof::None,
+            "www: `redirect` needs a pair of names, and `*.shop.example` makes none",
+        ),
+        (
+            "www.co.uk",
+            nobody(),
+            RequiredProof::None,
+            "www: `redirect` needs a pair of names, and `www.co.uk` makes none: `co.uk` is a public suffix",
+        ),
+    ] {
+        let said = pair_decided(tenant(), name, &others, required);
+        let said = said.map_or_else(|refusal| refusal.to_string(), |_| String::new());
+        assert!(said.starts_with(told) && said.is_empty() == told.is_empty(), "{name}: {said}");
+    }
+    let operator = || Requester::operator("uid 0");
+    let done = pair_decided(operator(), "shop.example", &wildcard("zeta"), RequiredProof::None).unwrap();
+    assert_eq!(done.report.warnings, [Warning::Overlap.to_string()]);
+    let done = pair_decided(operator(), "www.shop.example", &nobody(), RequiredProof::Txt);
+    assert!(done.is_ok(), "{done:?}");
+    let refused = pair_decided(operator(), "shop.example", &counterpart("zeta", None), RequiredProof::None);
+    assert!(refused.is_err(), "{refused:?}");
 }
 
 fn patch(target_text: &str) -> Wanted {
@@ -141,7 +231,7 @@ fn nothing_is_verified_by_asking_twice() {
     let there = record("https://a.example", DomainStatus::Pending, OWN);
     let again = by_tenant("shop.example", present("https://a.example", "", Existing::Keep));
     let rules = Rules { required: RequiredProof::Dns, ..lenient() };
-    let kept = decide(&again, Some(&there), Overlap::Nothing, TABLE, &rules, at(9)).unwrap();
+    let kept = decide(&again, Some(&there), &Others::default(), TABLE, &rules, at(9)).unwrap();
     assert_eq!((kept.report.action, kept.record.status), (Action::Keep, DomainStatus::Pending));
 }
 
@@ -156,7 +246,7 @@ fn only_an_operator_waives_the_verification() {
     let rules = Rules { required: RequiredProof::Txt, ..lenient() };
     let pending = record("https://a.example", DomainStatus::Pending, OWN);
     for (there, existing) in [(None, Existing::Keep), (Some(&pending), Existing::Replace)] {
-        let decided = |request| decide(&request, there, Overlap::Nothing, TABLE, &rules, at(9));
+        let decided = |request| decide(&request, there, &Others::default(), TABLE, &rules, at(9));
         let refused = decided(by_tenant("shop.example", waived(existing))).unwrap_err();
         assert_eq!(refused, AuthorityRefusal::Unverified(pattern("shop.example")).into());
         let done = decided(by_operator(&pattern("shop.example"), waived(existing))).unwrap();
@@ -260,6 +350,17 @@ fn a_rate_outlives_the_entry_for_its_tenant() {
 fn a_tenant_takes_no_name_that_the_ask_endpoint_serves() {
     let (rules, wanted) = (lenient(), present("https://b.example", "", Existing::Keep));
     let own = record("https://b.example", DomainStatus::Active, OWN);
+    let counterpart = Sources { asked_counterpart: Asked::Allowed, ..TABLE };
+    let mut pair = wanted.clone();
+    if let Wanted::Present { settings, .. } = &mut pair {
+        settings.www = Some(WwwPair::Serve);
+    }
+    for (wanted, is_refused) in [(&wanted, false), (&pair, true)] {
+        let request = by_tenant("shop.example", wanted.clone());
+        let decided = decide(&request, None, &Others::default(), counterpart, &rules, at(9));
+        let refused = AuthorityRefusal::Asked(pattern("www.shop.example")).into();
+        assert_eq!(decided.err(), is_refused.then_some(refused), "{wanted:?}");
+    }
     for (asked, there, is_refused) in [
         (Asked::No, None, false),
         (Asked::Denied, None, false),
@@ -268,7 +369,7 @@ fn a_tenant_takes_no_name_that_the_ask_endpoint_serves() {
     ] {
         let sources = Sources { asked, ..TABLE };
         let request = by_tenant("shop.example", wanted.clone());
-        let decided = decide(&request, there, Overlap::Nothing, sources, &rules, at(9));
+        let decided = decide(&request, there, &Others::default(), sources, &rules, at(9));
         let refused = AuthorityRefusal::Asked(pattern("shop.example")).into();
         assert_eq!(decided.err(), is_refused.then_some(refused), "{asked:?}");
     }
