@@ -257,7 +257,9 @@ mod tests {
         assert_eq!(orders, [0, 1, 0, 1].map(|zone| Order::Launch { zone }));
         launch(&mut group, &orders);
         let lost = group.with(|one| one.zone == 0);
-        lost.iter().for_each(|id| drop(group.gone(id)));
+        for id in &lost {
+            assert_eq!(group.gone(id), [Order::Event]);
+        }
         assert_eq!(group.advance(Instant::now()), [0, 0].map(|zone| Order::Launch { zone }));
         group.lost_zone = Some(0);
         assert_eq!(group.advance(Instant::now()), [1, 1].map(|zone| Order::Launch { zone }));

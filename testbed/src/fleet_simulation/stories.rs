@@ -226,13 +226,13 @@ impl Loads {
             noticed - lost,
             world.history()
         );
-        let last = failures.iter().map(|(_, one)| one.at.saturating_duration_since(lost)).max();
+        let longest = failures.iter().map(|(_, one)| one.at.saturating_duration_since(lost)).max();
         Ok(format!(
             "{} of {COUNT} replaced, {} requests served, {} failed, the last one {} ms after the loss; noticed after {} ms",
             victims.len(),
             outcome.served(),
             failures.len(),
-            last.unwrap_or_default().as_millis(),
+            longest.unwrap_or_default().as_millis(),
             (noticed - lost).as_millis()
         ))
     }
@@ -275,4 +275,4 @@ pub(super) const NEAR: usize = 0;
 const LOST: usize = 0;
 /// A client gives up on a machine that says nothing.
 const MANNER: Manner = Manner { patience: Some(Duration::from_secs(5)), pause: Duration::from_millis(20) };
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);

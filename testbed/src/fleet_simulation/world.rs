@@ -256,4 +256,4 @@ impl World {
 }
 
 /// What no time of AWS's is for.
-const SLOWNESS: Duration = Duration::from_secs(60);
+const SLOWNESS: Duration = Duration::from_mins(1);
