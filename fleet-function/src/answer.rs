@@ -10,13 +10,18 @@ use crate::reconcile::{Group, Health, Lifecycle};
 
 /// Why a service did not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// The next look may succeed: somebody else's change is under way, or the service is busy.
     #[error("{0}")]
     Again(String),
     /// With its code, as the API reference names it.
     #[error("{code}: {said}")]
-    Refused { code: String, said: String },
+    Refused {
+        /// Like `AccessDeniedException`.
+        code: String,
+        /// Its message.
+        said: String,
+    },
 }
 
 /// `DescribeEndpointGroup`: endpoints and what is found of each.

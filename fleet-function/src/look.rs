@@ -10,11 +10,29 @@ use crate::{
     answer::Fault,
     apis::Apis,
     reconcile::{Action, InstanceId, Plan, Seen},
+    settings::Settings,
 };
+
+/// How an invocation spends its time.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Between two looks while something is under way.
+    pub every: Duration,
+    /// No look begins later than this.
+    pub longest: Duration,
+}
+
+impl Pace {
+    /// On Lambda.
+    #[must_use]
+    pub fn of(settings: &Settings) -> Self {
+        Self { every: settings.look_every, longest: LONGEST }
+    }
+}
 
 /// What an invocation came to: its answer, and a line of its log.
 #[derive(Debug, Default, Serialize)]
-pub(crate) struct Report {
+pub struct Report {
     looks: u32,
     /// What was done, in order.
     done: Vec<String>,
@@ -29,8 +47,8 @@ pub(crate) struct Report {
     unhealthy: Vec<InstanceId>,
 }
 
-/// At most [`LONGEST`], and not beyond a second look in which all that was tried is refused as before; the next minute goes on.
-pub(crate) async fn until_done(apis: &Apis<'_>, every: Duration) -> Result<Report, Fault> {
+/// At most for the longest time of `pace`, and not beyond a second look in which all that was tried is refused as before; the next minute goes on.
+pub(crate) async fn until_done(apis: &Apis<'_>, pace: Pace) -> Result<Report, Fault> {
     let begun = Instant::now();
     let mut report = Report::default();
     loop {
@@ -47,11 +65,10 @@ pub(crate) async fn until_done(apis: &Apis<'_>, every: Duration) -> Result<Repor
         // A refusal may come from what changed after the look; the same one again does not.
         let is_refused_again = !report.refused.is_empty() && report.refused == refused_before;
         let is_stuck = is_refused_again && report.done.len() == done_before && !report.awaits_others();
-        if is_stuck || !plan.is_under_way() || begun.elapsed() + every > LONGEST {
-            println!("{}", serde_json::to_string(&report).unwrap_or_default());
+        if is_stuck || !plan.is_under_way() || begun.elapsed() + pace.every > pace.longest {
             return Ok(report);
         }
-        sleep(every).await;
+        sleep(pace.every).await;
     }
 }
 
@@ -140,7 +157,8 @@ fn unless(outcome: Result<(), Fault>, done: &str) -> Result<(), Fault> {
 
 impl Report {
     /// What somebody has to look at; none where all is well.
-    pub(crate) fn fault(&self) -> Option<String> {
+    #[must_use]
+    pub fn fault(&self) -> Option<String> {
         let mut faults = self.refused.clone();
         if !self.unhealthy.is_empty() {
             faults

@@ -1,19 +1,11 @@
-//! The fleet's function: makes an accelerator's endpoint group equal to the instances in service of one Auto Scaling group, on Lambda, when
-//! an instance comes or goes and every minute. Idempotent: whatever wakes it, it looks at everything.
-//! Not here: the template that starts it (`infra/fleet.yaml`), the appliance's own drain.
-
-mod answer;
-mod apis;
-mod look;
-mod reconcile;
-mod settings;
+//! The fleet's function on Lambda.
+//! Not here: what it does (the library).
 
 use std::process::ExitCode;
 
+use fleet_function::{Pace, Report, Settings, invoke};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
-
-use self::{apis::Apis, look::Report, settings::Settings};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -28,15 +20,15 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<(), Error> {
     let settings = Settings::read(|name| std::env::var(name).ok())?;
-    let apis = Apis::new(&settings);
-    let (apis, settings) = (&apis, &settings);
+    let settings = &settings;
     // What the event says is seen anyhow, and may be old.
-    lambda_runtime::run(service_fn(async |_: LambdaEvent<Value>| handle(apis, settings).await)).await
+    lambda_runtime::run(service_fn(async |_: LambdaEvent<Value>| handle(settings).await)).await
 }
 
 /// An error where something was refused, or an instance in service is unhealthy: Lambda counts it, and an alarm goes by that.
-async fn handle(apis: &Apis<'_>, settings: &Settings) -> Result<Report, Error> {
-    let report = look::until_done(apis, settings.look_every).await?;
+async fn handle(settings: &Settings) -> Result<Report, Error> {
+    let report = invoke(settings, Pace::of(settings)).await?;
+    println!("{}", serde_json::to_string(&report).unwrap_or_default());
     match report.fault() {
         None => Ok(report),
         Some(fault) => Err(fault.into()),

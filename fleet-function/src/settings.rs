@@ -6,7 +6,7 @@ use aws_credential_types::Credentials;
 
 /// All of it.
 #[derive(Debug)]
-pub(crate) struct Settings {
+pub struct Settings {
     /// Name of the Auto Scaling group.
     pub(crate) group: String,
     /// ARN.
@@ -27,16 +27,21 @@ pub(crate) struct Settings {
 
 /// A variable is missing, or is not what it has to be.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub(crate) enum SettingsError {
+pub enum SettingsError {
+    /// A variable that has to be there.
     #[error("{0} is not set; Lambda sets it, by the template `fleet`")]
     Missing(&'static str),
+    /// A time between looks that is none.
     #[error("LOOK_EVERY_SECONDS: `{0}` is no number of seconds; leave it out for 5")]
     Interval(String),
 }
 
 impl Settings {
     /// From what `variable` gives for each name.
-    pub(crate) fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
+    ///
+    /// # Errors
+    /// Where a variable is missing, or is not what it has to be.
+    pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
         let needed = |name: &'static str| set(name).ok_or(SettingsError::Missing(name));
         let look_every = match set("LOOK_EVERY_SECONDS") {

@@ -1,7 +1,7 @@
 //! The whole: network, CA, table, upstream, and what instances of Gatehouse and clients need to know of them.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -48,6 +48,13 @@ impl Edge {
         Self::around(network, IpAddr::V4(HOST), folder)
     }
 
+    /// An edge of a fleet, whose machines are namespaces of their own ([`Network::of_fleet`]): table and upstream are at [`HOST`].
+    pub fn of_fleet() -> anyhow::Result<Self> {
+        let folder = folder()?;
+        let network = Network::of_fleet(folder.path())?;
+        Self::around(network, IpAddr::V4(HOST), folder)
+    }
+
     /// The edge of `cargo xtask run`.
     pub fn plain() -> anyhow::Result<Self> {
         let folder = folder()?;
@@ -86,6 +93,15 @@ impl Edge {
     pub fn shared_settings(&self, place: Place, io: &str) -> Settings {
         let mut settings = self.settings(place, io);
         settings.text("store", "endpoint", &self.table.endpoint()).text("store", "region", "eu-central-1");
+        settings
+    }
+
+    /// Settings of the fleet's machine at `address`, whose files lie in `folder`, on the shared table.
+    #[must_use]
+    pub fn machine_settings(&self, address: Ipv4Addr, folder: &Path) -> Settings {
+        let mut settings = self.shared_settings(Place::A, "auto");
+        settings.lie_in(folder).listen_at(address);
+        settings.raw("upstream", "permitted_networks", &format!("[\"{HOST}/32\"]"));
         settings
     }
 

@@ -18,7 +18,7 @@ use nix::sys::signal::Signal;
 use crate::{
     cleartext,
     metrics::Metrics,
-    namespace,
+    namespace::{self, Namespace},
     network::{EDGE_A, EDGE_A_V6, EDGE_B, EDGE_B_V6, LOOPBACK, Network},
     process::{self, Process},
 };
@@ -65,7 +65,7 @@ impl Place {
 
     fn metrics(self) -> SocketAddr {
         let port = match self {
-            Self::A => 9_464,
+            Self::A => METRICS,
             Self::B => 9_465,
             Self::Successor => 9_466,
         };
@@ -136,6 +136,39 @@ impl Settings {
         self
     }
 
+    /// Has its files lie in `folder`.
+    pub fn lie_in(&mut self, folder: &Path) -> &mut Self {
+        folder.clone_into(&mut self.folder);
+        self
+    }
+
+    /// Has it listen at `address`, with its metrics, in place of its place's addresses.
+    pub fn listen_at(&mut self, address: Ipv4Addr) -> &mut Self {
+        for (key, port) in [("https", 443), ("http", 80)] {
+            self.raw("listen", key, &format!("[\"{address}:{port}\"]"));
+        }
+        self.text("control", "metrics", &format!("{address}:{METRICS}"))
+    }
+
+    /// Writes them and starts `binary` with them inside `namespace`, which need not be the edge; does not wait.
+    pub fn spawn(&self, namespace: &Namespace, binary: &Path) -> anyhow::Result<Process> {
+        fs::create_dir_all(&self.folder)?;
+        fs::write(config_file(self), self.render())?;
+        spawn(namespace, binary, self)
+    }
+
+    /// Writes them and runs a command with them inside `namespace`, as [`Gatehouse::command`].
+    pub fn command(
+        &self,
+        namespace: &Namespace,
+        binary: &Path,
+        arguments: &[&str],
+    ) -> anyhow::Result<String> {
+        fs::create_dir_all(&self.folder)?;
+        fs::write(config_file(self), self.render())?;
+        command(namespace, binary, self, arguments)
+    }
+
     /// Sets an environment variable of the process and of commands beside it.
     pub fn environment(&mut self, name: &str, value: &str) -> &mut Self {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -193,13 +226,11 @@ impl Gatehouse {
     /// Starts `binary` inside the edge and does not wait.
     pub fn launch(network: &Arc<Network>, binary: &Path, settings: Settings) -> anyhow::Result<Self> {
         Process::adopt_orphans()?;
-        fs::create_dir_all(&settings.folder)?;
-        fs::write(config_file(&settings), settings.render())?;
         let network = Arc::clone(network);
         if settings.has_shared_store() {
-            command(&network, binary, &settings, &["tables", "create"])?;
+            settings.command(&network.edge, binary, &["tables", "create"])?;
         }
-        let process = spawn(&network, binary, &settings)?;
+        let process = settings.spawn(&network.edge, binary)?;
         Ok(Self { process, settings, binary: binary.to_owned(), network })
     }
 
@@ -223,8 +254,7 @@ impl Gatehouse {
 
     /// Starts it anew with the same settings, after it has ended.
     pub fn start_again(&mut self) -> anyhow::Result<()> {
-        fs::write(config_file(&self.settings), self.settings.render())?;
-        self.process = spawn(&self.network, &self.binary, &self.settings)?;
+        self.process = self.settings.spawn(&self.network.edge, &self.binary)?;
         self.wait_until_ready()
     }
 
@@ -271,7 +301,7 @@ impl Gatehouse {
 
     /// `gatehouse --config FILE ARGUMENTS...` inside the edge: what it printed; failing is an error with what it said.
     pub fn command(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        command(&self.network, &self.binary, &self.settings, arguments)
+        command(&self.network.edge, &self.binary, &self.settings, arguments)
     }
 
     /// Waits for its end.
@@ -285,7 +315,7 @@ impl Gatehouse {
 }
 
 fn command(
-    network: &Network,
+    namespace: &Namespace,
     binary: &Path,
     settings: &Settings,
     arguments: &[&str],
@@ -293,10 +323,10 @@ fn command(
     let mut command = Command::new(binary);
     command.arg("--config").arg(config_file(settings)).args(arguments);
     command.envs(CREDENTIALS).envs(settings.environment.iter().map(|(name, value)| (name, value)));
-    network.edge.await_inside(move || namespace::run(&mut command))?
+    namespace.await_inside(move || namespace::run(&mut command))?
 }
 
-fn spawn(network: &Network, binary: &Path, settings: &Settings) -> anyhow::Result<Process> {
+fn spawn(namespace: &Namespace, binary: &Path, settings: &Settings) -> anyhow::Result<Process> {
     let mut command = match &settings.capabilities {
         None => process::command(binary),
         Some(capabilities) => restricted(binary, capabilities, settings)?,
@@ -304,7 +334,7 @@ fn spawn(network: &Network, binary: &Path, settings: &Settings) -> anyhow::Resul
     command.arg("--config").arg(config_file(settings)).arg("run");
     command.envs(CREDENTIALS).envs(settings.environment.iter().map(|(name, value)| (name, value)));
     let name = format!("gatehouse-{}", settings.place.label());
-    Process::start(&network.edge, &name, command, &settings.folder)
+    Process::start(namespace, &name, command, &settings.folder)
 }
 
 /// As [`process::command`], as nobody. What the process writes to has to be nobody's, and the way there open.
@@ -338,6 +368,7 @@ fn config_file(settings: &Settings) -> PathBuf {
 /// DynamoDB's API wants a signature; the engine behind it does not look at it.
 const CREDENTIALS: [(&str, &str); 2] =
     [("AWS_ACCESS_KEY_ID", "testbed"), ("AWS_SECRET_ACCESS_KEY", "testbed")];
+const METRICS: u16 = 9_464;
 const NOBODY: u32 = 65_534;
 const START: Duration = Duration::from_secs(30);
 const END: Duration = Duration::from_secs(45);

@@ -68,8 +68,8 @@ impl Protocol {
 pub struct Seen {
     /// Requests answered with 200 and a whole body.
     pub served: u64,
-    /// Requests that were not.
-    pub failures: Vec<String>,
+    /// Requests that were not, at most 1,000 of them.
+    pub failures: Vec<Failure>,
     /// Connections made.
     pub connections: u64,
     /// How long each of these took, its connection's making included where it had to be made.
@@ -78,6 +78,26 @@ pub struct Seen {
     pub retries: u64,
     /// Connections given up because the server said so: `Connection: close`, or GOAWAY.
     pub told: u64,
+}
+
+/// A request that was not served.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// Why.
+    pub what: String,
+    /// When its connection was begun.
+    pub connected: Instant,
+    /// When it failed.
+    pub at: Instant,
+}
+
+/// How its clients behave beyond the protocol.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Manner {
+    /// How long they wait for a connection or an answer; for ever where it is not said.
+    pub patience: Option<Duration>,
+    /// How long each of them pauses after an answer.
+    pub pause: Duration,
 }
 
 impl Seen {
@@ -102,6 +122,16 @@ pub struct Load {
 impl Load {
     /// Starts it from inside `namespace`, trusting `roots`.
     pub fn start(namespace: &Namespace, roots: &Path, plan: Plan) -> anyhow::Result<Self> {
+        Self::start_with(namespace, roots, plan, Manner::default())
+    }
+
+    /// The same by clients of this `manner`.
+    pub fn start_with(
+        namespace: &Namespace,
+        roots: &Path,
+        plan: Plan,
+        manner: Manner,
+    ) -> anyhow::Result<Self> {
         let mut config =
             ClientConfig::builder().with_root_certificates(authority::roots(roots)?).with_no_client_auth();
         config.alpn_protocols = vec![plan.protocol.alpn().to_vec()];
@@ -109,6 +139,7 @@ impl Load {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let client = Client {
             plan,
+            manner,
             connector: TlsConnector::from(Arc::new(config)),
             seen: Arc::clone(&seen),
             stopping,
@@ -136,6 +167,7 @@ impl Load {
 #[derive(Clone)]
 struct Client {
     plan: Plan,
+    manner: Manner,
     connector: TlsConnector,
     seen: Arc<Mutex<Seen>>,
     stopping: watch::Receiver<Option<Duration>>,
@@ -170,11 +202,12 @@ impl Client {
         let mut again = false;
         while !*over.borrow() || again {
             let begun = Instant::now();
-            let mut sender = match self.connect().await {
+            let mut sender = match self.in_time(self.connect()).await {
                 Ok(sender) => sender,
                 Err(error) => {
-                    self.fail(format!("no connection: {error:#}"));
+                    self.fail(format!("no connection: {error:#}"), begun);
                     tokio::task::yield_now().await;
+                    self.pause(&over).await;
                     continue;
                 }
             };
@@ -188,15 +221,19 @@ impl Client {
         sender: &mut Sender,
         over: &watch::Receiver<bool>,
         mut again: bool,
-        mut begun: Instant,
+        connected: Instant,
     ) -> bool {
+        let mut begun = connected;
         for number in 0..self.plan.requests_per_connection {
             if *over.borrow() && !again {
                 return false;
             }
             again = false;
-            match self.request(sender, begun).await {
-                Ok(Reuse::Yes) => begun = Instant::now(),
+            match self.in_time(self.request(sender, begun)).await {
+                Ok(Reuse::Yes) => {
+                    self.pause(over).await;
+                    begun = Instant::now();
+                }
                 Ok(Reuse::No) => {
                     self.note(|seen| seen.told += 1);
                     return false;
@@ -210,7 +247,7 @@ impl Client {
                     return true;
                 }
                 Err(error) => {
-                    self.fail(format!("request {number} of its connection: {error:#}"));
+                    self.fail(format!("request {number} of its connection: {error:#}"), connected);
                     return false;
                 }
             }
@@ -262,7 +299,24 @@ impl Client {
         })
     }
 
-    fn fail(&self, failure: String) {
+    async fn in_time<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+        match self.manner.patience {
+            None => work.await,
+            Some(patience) => tokio::time::timeout(patience, work)
+                .await
+                .with_context(|| format!("nothing within {patience:?}"))?,
+        }
+    }
+
+    /// Cut short where the load is over.
+    async fn pause(&self, over: &watch::Receiver<bool>) {
+        if !self.manner.pause.is_zero() {
+            let _ = tokio::time::timeout(self.manner.pause, over.clone().wait_for(|over| *over)).await;
+        }
+    }
+
+    fn fail(&self, what: String, connected: Instant) {
+        let failure = Failure { what, connected, at: Instant::now() };
         self.note(|seen| {
             if seen.failures.len() < MAX_FAILURES {
                 seen.failures.push(failure);

@@ -1,4 +1,4 @@
-//! `testbed run`, `testbed bench-...`, `testbed soak`, `testbed upgrades` and `testbed conformance`, as `cargo xtask` calls them once everything is set up and built.
+//! `testbed run`, `testbed bench-...`, `testbed soak`, `testbed upgrades`, `testbed fleet-simulation` and `testbed conformance`, as `cargo xtask` calls them once everything is set up and built.
 
 mod demo;
 
@@ -9,7 +9,10 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use testbed::floor;
+use testbed::{
+    fleet_simulation::{self, Story},
+    floor,
+};
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
             testbed::upgrades::run(&binary, &io, testbed::upgrades::Wanted { upgrades, reloads })
                 .map(|report| println!("{report}"))
         }
+        Command::FleetSimulation { binary, factor, only } => fleet_simulation(&binary, factor, only),
         Command::Floor { listen, to, seal } => floor(listen, to, seal),
     };
     match outcome {
@@ -44,6 +48,12 @@ fn main() -> ExitCode {
 
 fn soak(binary: &Path, io: &str, minutes: u64) -> anyhow::Result<()> {
     println!("{}", testbed::soak::run(binary, io, Duration::from_mins(minutes))?);
+    Ok(())
+}
+
+fn fleet_simulation(binary: &Path, factor: u32, only: Option<Story>) -> anyhow::Result<()> {
+    let stories = only.map_or(Story::ALL.to_vec(), |only| vec![only]);
+    println!("{}", fleet_simulation::run(binary, factor, &stories)?);
     Ok(())
 }
 
@@ -145,6 +155,18 @@ enum Command {
         /// How many reloads
         #[arg(long)]
         reloads: u32,
+    },
+    /// A fleet under load is updated, loses instances, a zone and a region
+    FleetSimulation {
+        /// The gatehouse binary
+        #[arg(long)]
+        binary: PathBuf,
+        /// By which AWS's times are divided
+        #[arg(long, default_value_t = fleet_simulation::FACTOR, value_parser = clap::value_parser!(u32).range(1..=60))]
+        factor: u32,
+        /// This story alone
+        #[arg(long)]
+        only: Option<Story>,
     },
     /// A relay without TLS and HTTP, which `bench-proxy` starts
     #[command(hide = true)]

@@ -1,5 +1,6 @@
 //! The network of every case: an edge and a client namespace, joined by a veth with both ends inside. For Gatehouse as a
-//! process the edge is the machine; for Gatehouse as an appliance it is the host of virtual machines, and a bridge.
+//! process the edge is the machine; for Gatehouse as an appliance it is the host of virtual machines, and a bridge; for a fleet it is what
+//! stands before the machines, which are namespaces of their own.
 
 use std::{
     fs,
@@ -56,6 +57,40 @@ impl Network {
     pub fn port(&self, name: &str) -> anyhow::Result<()> {
         self.edge.run("ip", &["tuntap", "add", "dev", name, "mode", "tap"])?;
         self.edge.run("ip", &["link", "set", name, "master", BRIDGE, "up"]).map(drop)
+    }
+
+    /// A network whose edge is an accelerator's side: it has address A, and routes to a bridge on which machines of a fleet are, each a
+    /// namespace of its own ([`Self::attach`]). How address A becomes a machine's is the caller's.
+    pub fn of_fleet(folder: &Path) -> anyhow::Result<Self> {
+        let network = Self::of_machines(folder)?;
+        let gateway = format!("{FLEET_GATEWAY}/24");
+        let edge = |arguments: &[&str]| network.edge.run("ip", arguments);
+        edge(&["addr", "add", &format!("{EDGE_A}/24"), "dev", BRIDGE])?;
+        // With an address of its own: a bridge takes the least of its ports', and whom machines know would change as ports go.
+        let bridge = ["link", "add", FLEET_BRIDGE, "address", FLEET_BRIDGE_ADDRESS, "type", "bridge"];
+        edge(&[&bridge[..], &["stp_state", "0"]].concat())?;
+        edge(&["addr", "add", &gateway, "dev", FLEET_BRIDGE])?;
+        edge(&["link", "set", FLEET_BRIDGE, "up"])?;
+        network.edge.inside(|| fs::write("/proc/sys/net/ipv4/ip_forward", "1"))??;
+        // For what machines ask of the client's side, as the CA.
+        let fleet = format!("{}/24", fleet_machine(0));
+        network.client.run("ip", &["route", "add", &fleet, "via", &HOST.to_string()])?;
+        Ok(network)
+    }
+
+    /// A machine of the fleet at `address` ([`fleet_machine`]): a namespace whose way out is the edge.
+    pub fn attach(&self, address: Ipv4Addr, hosts: &Path) -> anyhow::Result<Namespace> {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let machine =
+            Namespace::create(&format!("gatehouse-machine-{}-{number}", std::process::id()), hosts)?;
+        let port = format!("gh-{number}");
+        let peer = ["link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", machine.name()];
+        self.edge.run("ip", &peer)?;
+        self.edge.run("ip", &["link", "set", &port, "master", FLEET_BRIDGE, "up"])?;
+        machine.run("ip", &["addr", "add", &format!("{address}/24"), "dev", "eth0"])?;
+        machine.run("ip", &["link", "set", "eth0", "up"])?;
+        machine.run("ip", &["route", "add", "default", "via", &FLEET_GATEWAY.to_string()])?;
+        Ok(machine)
     }
 
     /// Gives the client's side `count` addresses more, at most a hundred.
@@ -140,6 +175,13 @@ fn remove_unused(name: &str) -> anyhow::Result<()> {
     namespace::run(Command::new("ip").args(["netns", "del", name])).map(drop)
 }
 
+/// The address of a fleet's machine `number`, from 1 on.
+#[must_use]
+pub fn fleet_machine(number: u8) -> Ipv4Addr {
+    let [a, b, c, _] = FLEET_GATEWAY.octets();
+    Ipv4Addr::new(a, b, c, number)
+}
+
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// The edge's end of the veth.
@@ -148,6 +190,11 @@ pub const EDGE_LINK: &str = "gh-edge";
 pub const CLIENT_LINK: &str = "gh-client";
 /// The bridge of [`Network::of_machines`].
 const BRIDGE: &str = "gh-bridge";
+/// The bridge of [`Network::of_fleet`].
+const FLEET_BRIDGE: &str = "gh-fleet";
+const FLEET_BRIDGE_ADDRESS: &str = "02:00:00:00:00:fe";
+/// The edge's address on it.
+const FLEET_GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 254);
 /// Where the host of virtual machines has what they all use: table, upstream.
 pub const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 200);
 /// The same over IPv6.

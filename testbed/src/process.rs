@@ -85,7 +85,7 @@ impl Process {
     }
 
     /// Its end, if it has come.
-    fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+    pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         let pid = Pid::from_raw(i32::try_from(self.pid)?);
         match &mut self.handle {
             Handle::Child(child) => return Ok(child.try_wait()?),

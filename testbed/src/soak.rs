@@ -138,7 +138,7 @@ fn pass(time: Duration) {
 }
 
 fn failures(loads: &[Load]) -> Vec<String> {
-    loads.iter().flat_map(|load| load.seen().failures).collect()
+    loads.iter().flat_map(|load| load.seen().failures).map(|failure| failure.what).collect()
 }
 
 fn last_lines(log: &str) -> String {

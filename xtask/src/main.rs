@@ -51,6 +51,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Templates => templates::run(),
         Command::Soak { minutes } => soak::run(minutes),
         Command::Upgrades { upgrades, reloads } => soak::upgrades(upgrades, reloads),
+        Command::FleetSimulation { factor, only } => soak::fleet_simulation(factor, only),
         Command::Fuzz { seconds } => fuzz::run(seconds),
         Command::BuildEbpf => build_ebpf::run(),
         Command::Hellos => hellos::run(),
@@ -128,6 +129,15 @@ enum Command {
         /// How many reloads on each
         #[arg(long, default_value_t = 100)]
         reloads: u32,
+    },
+    /// A fleet under load, before doubles of AWS, is updated, gets a bad image, loses an instance and a zone, and a region is drained
+    FleetSimulation {
+        /// By which AWS's times are divided
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=60))]
+        factor: u32,
+        /// This alone: rolling-update, bad-image, instance-killed, zone-lost, or region-drained
+        #[arg(long)]
+        only: Option<String>,
     },
     /// Install what the other commands need; quick and silent when nothing is missing
     Setup,

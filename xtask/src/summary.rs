@@ -153,6 +153,7 @@ const END_TO_END: &[&str] = &[
     "first_handshake",
     "fleet",
     "fleet_function",
+    "fleet_simulation",
     "floods",
     "foreign_names",
     "grpc",

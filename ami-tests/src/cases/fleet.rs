@@ -1,12 +1,16 @@
 //! Machines that share state, and one that has nobody to share it with.
 
 use anyhow::ensure;
-use testbed::{gatehouse::Place, wait};
+use testbed::{
+    gatehouse::Place,
+    metadata::{Instance, Metadata},
+    network::HOST,
+    wait,
+};
 
 use super::{names::SHOP, restarts::ensure_served};
 use crate::{
     guest::Guest,
-    services::Metadata,
     world::{PATIENCE, World},
 };
 
@@ -52,9 +56,12 @@ fn corrected(world: &World, second: &mut Guest) -> anyhow::Result<()> {
 
 /// As an Auto Scaling group takes an instance out: first the target state, then the end.
 pub(super) fn scale_in(world: &World, guest: &mut Guest) -> anyhow::Result<String> {
-    let metadata = Metadata::start(&world.edge.network.edge)?;
+    let [id, region, availability_zone] =
+        ["i-0123456789abcdef0", "eu-central-1", "eu-central-1b"].map(str::to_owned);
+    let instance = Instance { id, region, availability_zone };
+    let metadata = Metadata::start(&world.edge.network.edge, (HOST, METADATA_PORT).into(), instance)?;
     ensure_served(world, guest)?;
-    let fragment = format!("[instance]\\nmetadata = \"{}\"\\nlifecycle_poll = \"1s\"\\n", Metadata::url());
+    let fragment = format!("[instance]\\nmetadata = \"{}\"\\nlifecycle_poll = \"1s\"\\n", metadata.url());
     guest.run(&format!(
         "printf '{fragment}' >/etc/gatehouse/conf.d/60-instance.toml && systemctl restart gatehouse"
     ))?;
@@ -77,3 +84,5 @@ pub(super) fn scale_in(world: &World, guest: &mut Guest) -> anyhow::Result<Strin
     ensure!(slow.status == 200, "the request in flight: {slow:?}");
     Ok("503 at once, late connections served, the request in flight finished".to_owned())
 }
+
+const METADATA_PORT: u16 = 1338;

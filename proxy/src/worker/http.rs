@@ -102,7 +102,7 @@ where
                 buffer: buffer.stream(None),
                 limits: request_limits(limits),
                 keeps_alive,
-                is_ending: Rc::default(),
+                ending: Rc::default(),
                 phase,
             }
             .serve();
@@ -141,9 +141,12 @@ pub(crate) enum Version {
 
 /// Connections of both versions, as far as they are alike.
 trait Connection: Future + Unpin {
-    /// How a connection behaves that has not carried a request when draining begins.
-    const CLOSES_UNUSED: bool;
+    /// Whether its client hears of the end in an answer alone, and loses what is on its way when the connection is closed.
+    const IS_TOLD_BY_ANSWERS: bool;
+    /// It is to end now, or once what is in progress has ended.
     fn shut_down(&mut self);
+    /// Whether its next answer is to be its last.
+    fn follow(&mut self, phase: Phase);
 }
 
 /// Who looks after a connection while it is served.
@@ -173,7 +176,7 @@ impl<C: Connection> ClosableConnection<C> {
 async fn drive<C: Connection, O: Fn() -> Outgoing>(connection: C, watch: Watch<'_, O>) -> Option<C::Output> {
     let Watch { watchdog, outgoing, buffer, metrics, mut phase } = watch;
     let mut closable = ClosableConnection { connection, ending: false };
-    let mut may_end = pin!(may_end(phase.clone(), watchdog.activity.clone(), C::CLOSES_UNUSED));
+    let mut may_end = pin!(may_end(phase.clone(), watchdog.activity.clone(), C::IS_TOLD_BY_ANSWERS));
     phase.mark_changed();
     let mut is_to_end = false;
     let mut timer = LazyTimer::default();
@@ -182,7 +185,9 @@ async fn drive<C: Connection, O: Fn() -> Outgoing>(connection: C, watch: Watch<'
         // end there is nothing to ask. From then on there is, whatever comes: `may_end` may be amid its pause when the phase changes back.
         let has_changed = phase.has_changed().unwrap_or_default();
         if has_changed {
-            is_to_end |= phase.borrow_and_update().ends_connections();
+            let phase = *phase.borrow_and_update();
+            is_to_end |= phase.ends_connections();
+            closable.connection.follow(phase);
         }
         if (has_changed || is_to_end) && !closable.ending && may_end.as_mut().poll(cx).is_ready() {
             closable.shut_down();
@@ -221,13 +226,15 @@ async fn drive<C: Connection, O: Fn() -> Outgoing>(connection: C, watch: Watch<'
 
 /// Ready when connections are to end and this one can end without losing a request: an HTTP/1.1 client that has just
 /// connected has one on its way, and the connection would be closed under it. Leaving may take minutes, in which HTTP/2 clients connect again:
-/// each is to get one answer, too, before it hears GOAWAY.
-async fn may_end(mut phase: PhaseWatch, activity: Activity, closes_unused: bool) {
+/// each is to get one answer, too, before it hears GOAWAY; and HTTP/1.1 clients have time to hear of the end by their next answer, since any
+/// connection that is closed may have a request on its way.
+async fn may_end(mut phase: PhaseWatch, activity: Activity, is_told_by_answers: bool) {
+    let ends = |phase: &Phase| phase.ends_connections() && !(is_told_by_answers && *phase == Phase::Leaving);
     loop {
-        let Ok(now) = phase.wait_for(|phase| phase.ends_connections()).await.map(|phase| *phase) else {
+        let Ok(now) = phase.wait_for(ends).await.map(|phase| *phase) else {
             return std::future::pending().await;
         };
-        let waits = closes_unused || now == Phase::Leaving;
+        let waits = is_told_by_answers || now == Phase::Leaving;
         if activity.has_served() || !waits {
             return;
         }
@@ -269,10 +276,12 @@ where
     B: Body + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    const CLOSES_UNUSED: bool = false;
+    const IS_TOLD_BY_ANSWERS: bool = false;
     fn shut_down(&mut self) {
         self.as_mut().graceful_shutdown();
     }
+    /// GOAWAY tells (RFC 9113 §6.8).
+    fn follow(&mut self, _: Phase) {}
 }
 
 fn service<F, Fut>(

@@ -25,6 +25,7 @@ mod events;
 mod fail_open;
 mod first_handshake;
 mod fleet;
+mod fleet_simulation;
 mod floods;
 mod foreign_names;
 mod grpc;

@@ -77,6 +77,7 @@ pub(super) const PACKAGES: &[Package] = &[
     Package::new(Group::Tests, "caddy", "caddy", "the server that Gatehouse replaces, beside it")
         .with_service("caddy"),
     Package::new(Group::Tests, "iproute2", "ip", "namespaces, veth pairs and socket listings"),
+    Package::new(Group::Tests, "nftables", "nft", "where new flows go, in the simulation of a fleet"),
     Package::new(Group::Tests, "ethtool", "ethtool", "checksum offload, which XDP must not meet on veth"),
     Package::new(Group::Tests, "prometheus", "promtool", "checks the metrics' format")
         .with_service("prometheus"),

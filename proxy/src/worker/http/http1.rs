@@ -23,7 +23,7 @@ use crate::{
         MessageViolation, MessageWriter, RequestHead, RequestLimits, RequestParts, RequestReader,
         ResponseFraming, response_head,
     },
-    phase::PhaseWatch,
+    phase::{Phase, PhaseWatch},
     worker::{
         activity::Activity,
         response_buffer::{Piece, StreamBuffer},
@@ -39,9 +39,19 @@ pub(super) struct Http1<F> {
     pub(super) limits: RequestLimits,
     /// Whether more than one request may be answered.
     pub(super) keeps_alive: bool,
-    /// Set when the connection is to end once what is in progress has ended.
-    pub(super) is_ending: Rc<Cell<bool>>,
+    pub(super) ending: Rc<Cell<Ending>>,
     pub(super) phase: PhaseWatch,
+}
+
+/// Whether a connection is to end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Ending {
+    #[default]
+    No,
+    /// With its next answer, which says so.
+    ByAnswer,
+    /// Once what is in progress has ended.
+    Now,
 }
 
 /// How a connection ended.
@@ -55,7 +65,7 @@ pub(super) enum Http1End {
 /// A connection in progress.
 pub(super) struct Http1Connection {
     serving: Pin<Box<dyn Future<Output = Http1End>>>,
-    is_ending: Rc<Cell<bool>>,
+    ending: Rc<Cell<Ending>>,
 }
 
 impl Future for Http1Connection {
@@ -66,9 +76,17 @@ impl Future for Http1Connection {
 }
 
 impl Connection for Http1Connection {
-    const CLOSES_UNUSED: bool = true;
+    const IS_TOLD_BY_ANSWERS: bool = true;
     fn shut_down(&mut self) {
-        self.is_ending.set(true);
+        self.ending.set(Ending::Now);
+    }
+    fn follow(&mut self, phase: Phase) {
+        let ends = phase.ends_connections();
+        self.ending.set(match self.ending.get() {
+            Ending::Now => Ending::Now,
+            Ending::No | Ending::ByAnswer if ends => Ending::ByAnswer,
+            Ending::No | Ending::ByAnswer => Ending::No,
+        });
     }
 }
 
@@ -79,8 +97,8 @@ where
 {
     /// Serves the connection to its end.
     pub(super) fn serve(self) -> Http1Connection {
-        let is_ending = Rc::clone(&self.is_ending);
-        Http1Connection { serving: Box::pin(self.answer_requests()), is_ending }
+        let ending = Rc::clone(&self.ending);
+        Http1Connection { serving: Box::pin(self.answer_requests()), ending }
     }
 
     async fn answer_requests(self) -> Http1End {
@@ -127,7 +145,9 @@ where
         reader: &mut RequestReader,
     ) -> Poll<Result<Option<RequestHead>, RequestEnd>> {
         match self.client.poll_request(cx, reader, self.limits) {
-            Poll::Pending if self.is_ending.get() && !self.client.has_received() => Poll::Ready(Ok(None)),
+            Poll::Pending if self.ending.get() == Ending::Now && !self.client.has_received() => {
+                Poll::Ready(Ok(None))
+            }
             request => request.map_ok(Some),
         }
     }
@@ -147,7 +167,7 @@ where
             && ends_body
             && response_framing != ResponseFraming::UntilClose
             && self.keeps_alive
-            && !self.is_ending.get()
+            && self.ending.get() == Ending::No
             && (self.client.has_received() || !self.client.has_ended());
         let option = match (&then, version) {
             (Then::Tunnel(_), _) => Some("upgrade"),

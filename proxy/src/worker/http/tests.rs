@@ -37,6 +37,7 @@ pub(super) use on_both;
 
 on_both! {
     a_kept_connection_carries_requests_until_draining_ends_it,
+    a_kept_connection_of_an_instance_that_leaves_is_told_to_close_by_its_next_answer,
     a_request_in_flight_when_draining_begins_is_answered,
     a_connection_taken_while_draining_carries_one_request,
     who_was_to_leave_and_may_stay_keeps_connections,
@@ -56,7 +57,7 @@ pub(super) fn on<T: Transport, F: Future<Output = ()>>(case: impl FnOnce(T) -> F
 }
 
 async fn a_kept_connection_carries_requests_until_draining_ends_it<T: Transport>(transport: T) {
-    for phase in ENDS {
+    for phase in [Phase::Draining, Phase::Replaced] {
         let edge = Edge::new(&transport, Version::Http1, LimitsConfig::default());
         let mut client = edge.connect().await;
         for _ in 0..2 {
@@ -65,6 +66,30 @@ async fn a_kept_connection_carries_requests_until_draining_ends_it<T: Transport>
         }
         edge.phase.send_replace(phase);
         assert_eq!(rest(&mut client).await, "");
+    }
+}
+
+/// Closed at once, a request that is on its way would be lost; and there is time.
+async fn a_kept_connection_of_an_instance_that_leaves_is_told_to_close_by_its_next_answer<T: Transport>(
+    transport: T,
+) {
+    for asks_again in [true, false] {
+        let edge = Edge::new(&transport, Version::Http1, LimitsConfig::default());
+        let mut client = edge.connect().await;
+        client.write_all(REQUEST).await.unwrap();
+        assert!(answer(&mut client).await.starts_with("HTTP/1.1 200"));
+        edge.phase.send_replace(Phase::Leaving);
+        let early = tokio::time::timeout(Duration::from_millis(200), client.read_u8()).await;
+        assert!(early.is_err(), "it was closed: {early:?}");
+        if asks_again {
+            client.write_all(REQUEST).await.unwrap();
+            let answer = rest(&mut client).await;
+            assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
+        } else {
+            // When the instance ends, there is no time any more.
+            edge.phase.send_replace(Phase::Draining);
+            assert_eq!(rest(&mut client).await, "");
+        }
     }
 }
 
@@ -104,13 +129,24 @@ async fn a_connection_over_http2_taken_while_leaving_carries_a_request_before_go
 }
 
 async fn who_was_to_leave_and_may_stay_keeps_connections<T: Transport>(transport: T) {
-    let edge = Edge::new(&transport, Version::Http1, LimitsConfig::default());
-    edge.phase.send_replace(Phase::Leaving);
-    edge.phase.send_replace(Phase::Serving);
-    let mut client = edge.connect().await;
-    for _ in 0..2 {
-        client.write_all(REQUEST).await.unwrap();
-        assert!(answer(&mut client).await.starts_with("HTTP/1.1 200"));
+    // Connected before, and after.
+    let [before, after] = [(); 2].map(|()| Edge::new(&transport, Version::Http1, LimitsConfig::default()));
+    let mut client = before.connect().await;
+    client.write_all(REQUEST).await.unwrap();
+    assert!(answer(&mut client).await.starts_with("HTTP/1.1 200"));
+    for edge in [&before, &after] {
+        edge.phase.send_replace(Phase::Leaving);
+    }
+    let early = tokio::time::timeout(Duration::from_millis(200), client.read_u8()).await;
+    assert!(early.is_err(), "it was closed: {early:?}");
+    for edge in [&before, &after] {
+        edge.phase.send_replace(Phase::Serving);
+    }
+    for client in [&mut client, &mut after.connect().await] {
+        for _ in 0..2 {
+            client.write_all(REQUEST).await.unwrap();
+            assert!(answer(client).await.starts_with("HTTP/1.1 200"));
+        }
     }
 }
 
