@@ -44,7 +44,8 @@ fn an_order_of_another_profile_is_not_gone_on_with() {
         world.instance_with(&engine, vec![issuer])
     };
     let recovers = |instance: &Instance| {
-        wait::until("a certificate", Duration::from_mins(1), || {
+        // The CA has failed at this name twice: it waits for a minute and a fifth at most.
+        wait::until("a certificate", Duration::from_mins(2), || {
             instance.obtain("one.allowed.example").map(drop).map_err(anyhow::Error::from)
         })
         .unwrap();
