@@ -134,14 +134,14 @@ impl DataKeys {
         if let Some(opened) = opened.as_ref().filter(|opened| opened.is_within(LIFE)) {
             return Ok(Some(Arc::clone(&opened.key)));
         }
-        let asked = match silence.as_ref().filter(|silence| clock::now() < silence.until) {
-            // Whoever waits for another data key is told at once.
-            Some(silence) => Err(silence.error()),
-            None => {
-                let asked = self.decrypt(wrapped).await;
-                *silence = asked.as_ref().err().and_then(Silence::of);
-                asked
-            }
+        // Whoever waits for another data key is told at once.
+        let told = silence.as_ref().filter(|silence| clock::now() < silence.until).map(Silence::error);
+        let asked = if let Some(error) = told {
+            Err(error)
+        } else {
+            let asked = self.decrypt(wrapped).await;
+            *silence = asked.as_ref().err().and_then(Silence::of);
+            asked
         };
         let plain = match (asked, opened) {
             // What was decrypted before goes on for a while, as the one that encrypts does.
@@ -221,18 +221,16 @@ mod tests {
     async fn while_kms_is_silent_what_was_opened_before_is_opened_for_three_days() {
         tokio::time::advance(Duration::from_hours(1_000)).await;
         for (hours, is_opened) in [(1, true), (30, true), (71, true), (73, false)] {
-            let sealing = made(hours);
-            let (wrapped, opened) = (
-                Arc::clone(&sealing.wrapped),
-                Opened { key: Arc::clone(&sealing.key), since: sealing.since },
-            );
-            let keys = silent(Some(sealing));
+            let last = made(hours);
+            let (wrapped, opened) =
+                (Arc::clone(&last.wrapped), Opened { key: Arc::clone(&last.key), since: last.since });
+            let keys = silent(Some(last));
             keys.opened.insert(hash(&wrapped), opened).await;
             let sealer = super::super::KeySealer::Encrypted(Arc::new(keys));
-            let sealed = sealer.seal(b"key", "here").await;
-            assert_eq!(sealed.is_ok(), is_opened, "{hours} h");
-            if let Ok(sealed) = sealed {
-                let opened = sealer.open(sealed, "here").await.unwrap().unwrap();
+            let secret = sealer.seal(b"key", "here").await;
+            assert_eq!(secret.is_ok(), is_opened, "{hours} h");
+            if let Ok(secret) = secret {
+                let opened = sealer.open(secret, "here").await.unwrap().unwrap();
                 assert_eq!(opened.as_slice(), b"key", "{hours} h");
             }
         }
