@@ -508,6 +508,11 @@ const WRONG: &[Wrong] = &[
         "certificates.wildcards[1].name: `*.app.example` is listed twice|keep one",
     ),
     (
+        "[certificates]\norder_deadline = \"30s\"\nwildcards = [{ name = \"*.app.example\", zone = \"Z1\" }]",
+        &[],
+        "certificates.order_deadline: `30s` ends before Route 53 has a wildcard's record|write at least `1m`",
+    ),
+    (
         "[certificates]\nwildcards = [{ name = \"*.app.example\", zone = \"/hostedzone/Z1\" }]",
         &[],
         "certificates.wildcards[0].zone|`/hostedzone/Z1` is no hosted zone's id|list-hosted-zones",

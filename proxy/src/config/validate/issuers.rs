@@ -64,6 +64,11 @@ pub(super) fn issuers(config: &Config, findings: &mut Findings) {
 
 /// Wildcards with certificates of their own.
 fn wildcards(config: &Config, findings: &mut Findings) {
+    let deadline = config.certificates.order_deadline;
+    if !config.certificates.wildcards.is_empty() && *deadline < PROPAGATION {
+        let fault = format!("`{deadline}` ends before Route 53 has a wildcard's record on all of its servers");
+        findings.add("certificates.order_deadline", fault, "write at least `1m`, or leave it out");
+    }
     let mut seen = HashSet::new();
     for (i, wildcard) in config.certificates.wildcards.iter().enumerate() {
         let field = format!("certificates.wildcards[{i}].name");
@@ -131,4 +136,6 @@ pub(super) fn missing_files(config: &Config, findings: &mut Findings) {
 pub(crate) const MAX_ISSUERS: usize = 15;
 /// A lease is renewed after a third of its time, and that call may use all of its time-out.
 const LEASE_CALLS: u32 = 3;
+/// Route 53, "ChangeResourceRecordSets": changes are generally everywhere within a minute.
+const PROPAGATION: Duration = Duration::from_mins(1);
 const SHORTEST_LIFE: Duration = Duration::from_hours(1);
