@@ -282,11 +282,17 @@ async fn a_name_that_needs_no_order_costs_the_budget_nothing() {
     own::import(&store, &own).await.unwrap();
     let key = IssuerKey::of_directory("https://127.0.0.1:9/dir");
     put(&store, &key, &wildcard.to_string(), now - HOUR, HOUR * 900).await;
+    let instance = fleet.instance();
+    let inner = &instance.certificates.inner;
+    // Before it is read, its name is the wildcard's as well, and of two that ask for one certificate at once one waits for its next claim.
+    until("its own certificate", async || {
+        ensure!(inner.has_own(&name("own.served.example"), SystemTime::now()));
+        Ok(())
+    })
+    .await;
     for site in ["own.served.example", SITE] {
         write(&store, &due_record(site, "01")).await;
     }
-    let instance = fleet.instance();
-    let inner = &instance.certificates.inner;
     until("both", async || {
         let ended = &inner.metrics.renewals.ended;
         ensure!(ended.count(Renewed::Renew) + ended.count(Renewed::Forget) == 2);
