@@ -66,7 +66,8 @@ pub(super) fn issuers(config: &Config, findings: &mut Findings) {
 fn wildcards(config: &Config, findings: &mut Findings) {
     let deadline = config.certificates.order_deadline;
     if !config.certificates.wildcards.is_empty() && *deadline < PROPAGATION {
-        let fault = format!("`{deadline}` ends before Route 53 has a wildcard's record on all of its servers");
+        let fault =
+            format!("`{deadline}` ends before Route 53 has a wildcard's record on all of its servers");
         findings.add("certificates.order_deadline", fault, "write at least `1m`, or leave it out");
     }
     let mut seen = HashSet::new();

@@ -3,7 +3,12 @@
 use std::time::{Duration, SystemTime};
 
 use anyhow::ensure;
-use gatehouse::{certificates::Slot, config::IssuerConfig, store::Engine};
+use gatehouse::{
+    certificates::{Slot, listing},
+    config::IssuerConfig,
+    name::Pattern,
+    store::Engine,
+};
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use testbed::{
     pebble::{PROFILES, Variant},
@@ -44,8 +49,10 @@ fn an_order_of_another_profile_is_not_gone_on_with() {
         world.instance_with(&engine, vec![issuer])
     };
     let recovers = |instance: &Instance| {
-        // The CA has failed at this name twice: it waits for a minute and a fifth at most.
-        wait::until("a certificate", Duration::from_mins(2), || {
+        // The CA has failed at this name twice, so that it backs off for longer than the CA is paused.
+        let name = Pattern::parse("one.allowed.example").unwrap();
+        assert!(instance.runtime().block_on(listing::retry(instance.store(), &name)).unwrap());
+        wait::until("a certificate", Duration::from_mins(1), || {
             instance.obtain("one.allowed.example").map(drop).map_err(anyhow::Error::from)
         })
         .unwrap();
