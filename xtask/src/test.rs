@@ -28,8 +28,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
     cargo_test(&shell, &["--lib", "--bins", "--no-fail-fast"], &mut summary)?;
     cargo_test(&shell, &["--doc", "--no-fail-fast"], &mut summary)?;
     println!("verifier and end-to-end cases");
-    // Two at a time: cases mostly wait, and more would make each other slow on a small machine.
-    let boundaries = ["--test", "*", "--no-fail-fast", "--", "--test-threads=2"];
+    // Three at a time: cases mostly wait, and more would make each other slow on a small machine.
+    let boundaries = ["--test", "*", "--no-fail-fast", "--", "--test-threads=3"];
     cargo_test(&shell, &boundaries, &mut summary)?;
     println!("\n{summary}");
     println!("in {} s", started.elapsed().as_secs());
