@@ -11,6 +11,7 @@ mod patch;
 mod quota;
 mod refusal;
 mod report;
+mod request;
 mod servable;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ pub use patch::{Patch, PatchField};
 pub use quota::{OwnerChange, Quotas};
 pub use refusal::{Explained, Refusal};
 pub use report::{Action, Change, Report};
+pub use request::{Existing, Proof, Request, Wanted};
 pub use servable::Warning;
 
 #[cfg(test)]
@@ -30,8 +32,8 @@ pub(crate) use entry::added_for_tests;
 pub(in crate::domains) use entry::{added, removed, with_rates_of, with_settings, with_status};
 
 use crate::{
-    config::{CertificatesConfig, Config, DomainSettings, Maintenance, RequiredProof, StaticDomain, WwwPair},
-    name::{Pattern, ServerName},
+    config::{CertificatesConfig, Config, DomainSettings, Maintenance, RequiredProof, StaticDomain},
+    name::Pattern,
     store::{
         domain_table::{DomainRecord, DomainStatus, Tenant},
         instant::Micros,
@@ -39,83 +41,8 @@ use crate::{
     target::{EndpointAddress, Target, TlsName},
 };
 
-/// What is asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
-    /// Which entry.
-    pub pattern: Pattern,
-    /// What is to become of it.
-    pub wanted: Wanted,
-    /// For which version of it.
-    pub expected: ExpectedVersion,
-    /// Who asks.
-    pub by: Requester,
-}
-
-/// What is to become of an entry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wanted {
-    /// It is there and says this.
-    Present {
-        /// Its own target; absent, the default.
-        target: Option<Target>,
-        /// What is set for its name; what is absent is as it was.
-        settings: DomainSettings,
-        /// Whose it is; absent, as it was, and of the default tenant where there was none.
-        tenant: Option<Tenant>,
-        /// What becomes of an entry that says something else.
-        existing: Existing,
-        /// Whether it waits for its verification, where the settings ask for one.
-        proof: Proof,
-    },
-    /// Parts of it say something else.
-    Patched(Patch),
-    /// It is gone.
-    Absent,
-    /// It is kept and not served.
-    Suspended,
-    /// It is served again.
-    Resumed,
-    /// Its requests are answered in place of its target, or no longer.
-    Maintained(Maintenance),
-}
-
-/// What becomes of an entry that says something else than the request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Existing {
-    /// It stays, and the request is refused.
-    Keep,
-    /// It is replaced.
-    Replace,
-}
-
-/// Whether a new entry waits for its verification.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Proof {
-    /// As the settings say.
-    Needed,
-    /// It does not: who asks answers for it.
-    Waived,
-}
-
 /// Whether an entry may lead to an address: whoever writes it, or the records of a name, may be untrusted.
 pub type Permits = Arc<dyn Fn(&EndpointAddress) -> bool + Send + Sync>;
-
-impl Existing {
-    /// By whether `--replace`, or its like, was given.
-    #[must_use]
-    pub fn replaced(is_replaced: bool) -> Self {
-        if is_replaced { Self::Replace } else { Self::Keep }
-    }
-}
-
-impl Proof {
-    /// By whether `--verified`, or its like, was given.
-    #[must_use]
-    pub fn waived(is_waived: bool) -> Self {
-        if is_waived { Self::Waived } else { Self::Needed }
-    }
-}
 
 /// What decides beside the table: the settings in force.
 #[derive(Clone)]
@@ -210,31 +137,6 @@ impl Decision {
     #[must_use]
     pub fn is_change(&self) -> bool {
         self.report.action != Action::Keep
-    }
-}
-
-impl Request {
-    /// What `by` asks for, whichever version is there.
-    #[must_use]
-    pub fn new(pattern: Pattern, wanted: Wanted, by: Requester) -> Self {
-        Self { pattern, wanted, expected: ExpectedVersion::Any, by }
-    }
-
-    /// Whether its entry is to speak for both names of a pair.
-    pub(super) fn is_for_pair(&self) -> bool {
-        match &self.wanted {
-            Wanted::Present { settings, .. } => settings.is_pair(),
-            Wanted::Patched(patch) => {
-                matches!(patch.www, PatchField::Set(WwwPair::Redirect | WwwPair::Serve))
-            }
-            Wanted::Absent | Wanted::Suspended | Wanted::Resumed | Wanted::Maintained(_) => false,
-        }
-    }
-
-    /// What its entry may begin to speak for: its own names, and the other one of its pair.
-    pub(super) fn new_names(&self) -> (Option<&Pattern>, Option<ServerName>) {
-        let own = matches!(self.wanted, Wanted::Present { .. }).then_some(&self.pattern);
-        (own, self.pattern.counterpart().ok().filter(|_| self.is_for_pair()))
     }
 }
 

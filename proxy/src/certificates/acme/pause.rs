@@ -122,7 +122,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        certificates::acme::AcmeProblem,
+        certificates::acme::error::AcmeProblem,
         config,
         store::{Engine, Store, tables},
     };

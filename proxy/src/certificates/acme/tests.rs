@@ -79,7 +79,7 @@ async fn answer_all(listener: TcpListener, says: Says, asked: Arc<AtomicUsize>) 
 #[tokio::test]
 async fn a_record_stays_as_long_as_its_order_can_be_gone_on_with() {
     let refused = |status| {
-        OrderError::Refused(AcmeProblem {
+        OrderError::Refused(error::AcmeProblem {
             problem: String::new(),
             kind: None,
             status: Some(status),
