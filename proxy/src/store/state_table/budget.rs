@@ -3,7 +3,8 @@
 //! Not here: which limits there are (`certificates` knows the CA's).
 //! Invariants: instances together never pass a budget (`instances_together_never_pass_a_budget`); what is spent comes back evenly, and
 //! a refusal tells when (`what_is_spent_comes_back_evenly`); what is given back is credited once
-//! (`what_is_given_back_is_credited_once_also_where_the_answer_is_lost`).
+//! (`what_is_given_back_is_credited_once_also_where_the_answer_is_lost`), and has nobody refused meanwhile
+//! (`nobody_is_refused_because_another_gives_back_meanwhile`).
 
 use std::time::{Duration, SystemTime};
 
@@ -44,6 +45,26 @@ impl Budget<'_> {
     pub async fn spend(&self, store: &Store, count: u64, now: SystemTime) -> Result<Spend, StoreError> {
         let now_millis = epoch_millis(now);
         let Some(latest) = self.latest(count, now_millis) else { return Ok(Spend::Until(now + self.per)) };
+        for _ in 0..TRIES {
+            if self.take(store, count, (now_millis, latest)).await? {
+                return Ok(Spend::Grant);
+            }
+            let full_at = self.full_at(store, now_millis).await?;
+            if full_at > latest {
+                return Ok(Spend::Until(now + Duration::from_millis((full_at - latest).max(self.millis(1)))));
+            }
+            // Some of it was given back between the two writes, so that neither held.
+        }
+        Ok(Spend::Until(now + Duration::from_millis(self.millis(1))))
+    }
+
+    /// Whether it was taken: by one write where the budget is full, and by another where it is not.
+    async fn take(
+        &self,
+        store: &Store,
+        count: u64,
+        (now_millis, latest): (u64, u64),
+    ) -> Result<bool, StoreError> {
         let cost = self.millis(count);
         // Most budgets are full: nothing was taken for a while. A date that no draw can lead to was written with a wrong clock.
         let idle =
@@ -57,7 +78,7 @@ impl Budget<'_> {
             .expression_attribute_values(":number", AttributeValue::S("N".to_owned()))
             .expression_attribute_values(":next", number(now_millis.saturating_add(cost)));
         if is_written(idle).await? {
-            return Ok(Spend::Grant);
+            return Ok(true);
         }
         let busy = self.update(store, now_millis);
         let busy = busy
@@ -66,12 +87,7 @@ impl Budget<'_> {
             .expression_attribute_values(":now", number(now_millis))
             .expression_attribute_values(":latest", number(latest))
             .expression_attribute_values(":cost", number(cost));
-        if is_written(busy).await? {
-            return Ok(Spend::Grant);
-        }
-        let full_at = self.full_at(store, now_millis).await?;
-        let wait = full_at.saturating_sub(latest).max(self.millis(1));
-        Ok(Spend::Until(now + Duration::from_millis(wait)))
+        is_written(busy).await
     }
 
     /// Returns `count` that were taken and not needed.
@@ -171,6 +187,8 @@ fn millis(duration: Duration) -> u64 {
 }
 
 const SORT: &str = "bucket";
+/// How often it is tried to take from a budget that others give back to meanwhile.
+const TRIES: usize = 8;
 const SKEW: Duration = Duration::from_mins(10);
 /// How long the item of a full budget is kept: clocks differ.
 const KEPT: Duration = Duration::from_hours(24);
@@ -205,6 +223,28 @@ mod tests {
         }
         assert_eq!(granted, 5);
         assert_eq!(budget.left(&store, now).await.unwrap(), 0);
+    }
+
+    /// What one returns another takes, whichever of its writes that comes between.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn nobody_is_refused_because_another_gives_back_meanwhile() {
+        let store = faulty_with_tables("seed=9").await;
+        let (budget, now) = (budget("account", 3), SystemTime::now());
+        let spenders: Vec<_> = (0..3)
+            .map(|_| {
+                let store = store.clone();
+                tokio::spawn(async move {
+                    for _ in 0..100 {
+                        assert_eq!(budget.spend(&store, 1, now).await.unwrap(), Spend::Grant);
+                        budget.give_back(&store, 1, now).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        for spender in spenders {
+            spender.await.unwrap();
+        }
+        assert_eq!(budget.left(&store, now).await.unwrap(), 3);
     }
 
     #[tokio::test]
