@@ -55,6 +55,11 @@ impl Field<'_> {
     pub(crate) fn exact(&self) -> Option<FieldName> {
         self.is_exact.then_some(self.known)
     }
+
+    /// Whether it has this name, which may be any.
+    fn is(&self, name: &HeaderName) -> bool {
+        self.name.eq_ignore_ascii_case(name.as_str().as_bytes())
+    }
 }
 
 impl Fields {
@@ -163,8 +168,7 @@ impl Fields {
 
     /// The values of all fields of this name, which may be any.
     pub(crate) fn values_named<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
-        let is_it = |field: &Field<'_>| field.name.eq_ignore_ascii_case(name.as_str().as_bytes());
-        self.iter().filter(is_it).map(|field| field.value)
+        self.iter().filter(|field| field.is(name)).map(|field| field.value)
     }
 
     /// The value of the first of them.
@@ -198,7 +202,7 @@ impl Fields {
 
     /// Removes all of this name, which may be any.
     pub(crate) fn remove_named(&mut self, name: &HeaderName) {
-        self.retain(|field| !field.name.eq_ignore_ascii_case(name.as_str().as_bytes()));
+        self.retain(|field| !field.is(name));
     }
 
     /// Adds a field.

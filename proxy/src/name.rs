@@ -275,7 +275,8 @@ macro_rules! text_forms {
 text_forms!(ServerName, Pattern);
 
 /// In front of one of the names of a pair.
-const WWW: &str = "www.";
+/// What one of the two names of a pair begins with.
+pub(crate) const WWW: &str = "www.";
 const MAX_NAME: usize = 253;
 const MAX_LABEL: usize = 63;
 

@@ -24,7 +24,7 @@ use crate::{
     },
     domains::{
         ChangeError,
-        admin::{self, Asked, Issuance, Requester, Sources, Wanted},
+        admin::{self, Issuance, Requester, Sources, Wanted},
         change,
         entry_count::{self, CountReport},
     },
@@ -69,12 +69,7 @@ impl Access {
         if let Some(client) = ControlClient::find(&config.control_socket()).await? {
             return Ok(Self::Instance(client));
         }
-        let sources = Sources {
-            listed: &config.domains.r#static,
-            table: table_of(config),
-            asked: Asked::No,
-            asked_counterpart: Asked::No,
-        };
+        let sources = Sources::new(&config.domains.r#static, table_of(config));
         sources.leave_to_the_table(name).map_err(ChangeError::from)?;
         OfflineTables::open(config).await
     }
@@ -115,12 +110,7 @@ impl Access {
         match self {
             Self::Instance(client) => Ok(client.preview(request).await?),
             Self::Tables(tables) => {
-                let sources = Sources {
-                    listed: &tables.listed,
-                    table: tables.table,
-                    asked: Asked::No,
-                    asked_counterpart: Asked::No,
-                };
+                let sources = tables.sources();
                 Ok(change::preview(&tables.store, request, sources, &tables.rules, &change::Unknown)
                     .await?
                     .report)
@@ -271,13 +261,12 @@ impl OfflineTables {
         })))
     }
 
+    fn sources(&self) -> Sources<'_> {
+        Sources::new(&self.listed, self.table)
+    }
+
     async fn administer(&self, request: &admin::Request) -> Result<Changed, CommandError> {
-        let sources = Sources {
-            listed: &self.listed,
-            table: self.table,
-            asked: Asked::No,
-            asked_counterpart: Asked::No,
-        };
+        let sources = self.sources();
         let decision =
             change::administer(&self.store, request, sources, &self.rules, &change::Unknown).await?;
         if matches!(request.wanted, Wanted::Present { .. } | Wanted::Resumed) {

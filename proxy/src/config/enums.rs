@@ -5,7 +5,7 @@ use std::{fmt, net::SocketAddr, str::FromStr};
 use http::Uri;
 use serde::{Deserialize, Serialize};
 
-use crate::name::ServerName;
+use crate::name::{ServerName, WWW};
 
 macro_rules! words {
     ($(#[$meta:meta])* pub enum $name:ident { $($(#[$variant_meta:meta])* $variant:ident,)+ }) => {
@@ -25,6 +25,11 @@ macro_rules! words {
             }
         }
     };
+}
+
+/// The one of `words` that is written so.
+fn named<T: Copy + fmt::Display>(words: &[T], text: &str) -> Option<T> {
+    words.iter().find(|word| word.to_string() == text).copied()
 }
 
 words! {
@@ -120,8 +125,8 @@ words! {
 impl FromStr for UpstreamHost {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.iter().find(|host| host.to_string() == text).copied();
-        found.ok_or_else(|| format!("`{text}` is none of the two; write `target` or `client`"))
+        named(Self::ALL, text)
+            .ok_or_else(|| format!("`{text}` is none of the two; write `target` or `client`"))
     }
 }
 
@@ -140,8 +145,8 @@ words! {
 impl FromStr for SiteRedirect {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.iter().find(|redirect| redirect.to_string() == text).copied();
-        found.ok_or_else(|| format!("`{text}` is none of the three; write `www`, `apex` or `off`"))
+        named(Self::ALL, text)
+            .ok_or_else(|| format!("`{text}` is none of the three; write `www`, `apex` or `off`"))
     }
 }
 
@@ -159,8 +164,6 @@ impl SiteRedirect {
     }
 }
 
-const WWW: &str = "www.";
-
 words! {
     /// What becomes of requests for the other name of an entry's pair: the one with `www.` in front, or without.
     pub enum WwwPair {
@@ -176,8 +179,8 @@ words! {
 impl FromStr for WwwPair {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.iter().find(|pair| pair.to_string() == text).copied();
-        found.ok_or_else(|| format!("`{text}` is none of the three; write `redirect`, `serve` or `off`"))
+        named(Self::ALL, text)
+            .ok_or_else(|| format!("`{text}` is none of the three; write `redirect`, `serve` or `off`"))
     }
 }
 

@@ -87,22 +87,17 @@ pub struct Sources<'a> {
     pub listed: &'a [StaticDomain],
     /// Whether the table is read.
     pub table: Table,
-    /// What the ask endpoint says of the name that a tenant asks for.
-    pub asked: Asked,
-    /// What it says of the other name of the pair that a tenant asks for.
-    pub asked_counterpart: Asked,
+    /// Which of the names that a tenant asks for the ask endpoint serves.
+    pub asked: ServedByAsk,
 }
 
-/// What the ask endpoint says of a name.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Asked {
-    /// There is none, or it need not be asked.
-    #[default]
-    No,
-    /// It does not serve it.
-    Denied,
-    /// It serves it, or may: it does not answer, or was asked for a wildcard.
-    Allowed,
+/// Whether the ask endpoint serves names, or may: it does not answer, or was asked for a wildcard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServedByAsk {
+    /// The entry's own.
+    pub own: bool,
+    /// The other one of its pair.
+    pub counterpart: bool,
 }
 
 /// Whether names of the table are served.
@@ -158,7 +153,13 @@ impl Issuance {
     }
 }
 
-impl Sources<'_> {
+impl<'a> Sources<'a> {
+    /// Where no ask endpoint has to be asked.
+    #[must_use]
+    pub const fn new(listed: &'a [StaticDomain], table: Table) -> Self {
+        Self { listed, table, asked: ServedByAsk { own: false, counterpart: false } }
+    }
+
     /// Whether the table decides on `pattern`.
     pub fn leave_to_the_table(self, pattern: &Pattern) -> Result<(), Refusal> {
         if self.listed.iter().any(|entry| entry.name == *pattern) {

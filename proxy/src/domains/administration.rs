@@ -80,17 +80,17 @@ impl DomainsInner {
         }
         let (own, other) = request.new_names();
         let other = other.map(Pattern::Exact);
-        let (asked, asked_counterpart) = tokio::join!(self.asked(own), self.asked(other.as_ref()));
-        admin::Sources { asked, asked_counterpart, ..sources }
+        let (own, counterpart) =
+            tokio::join!(self.may_serve_by_ask(own), self.may_serve_by_ask(other.as_ref()));
+        admin::Sources { asked: admin::ServedByAsk { own, counterpart }, ..sources }
     }
 
-    async fn asked(&self, pattern: Option<&Pattern>) -> admin::Asked {
-        let Some((ask, pattern)) = self.ask.load_full().zip(pattern) else { return admin::Asked::No };
-        // Nobody can be asked for all the names that a wildcard covers.
-        let Pattern::Exact(name) = pattern else { return admin::Asked::Allowed };
-        match ask.ask(name).await {
-            Reply::Deny => admin::Asked::Denied,
-            Reply::Allow | Reply::Silence(_) => admin::Asked::Allowed,
+    async fn may_serve_by_ask(&self, pattern: Option<&Pattern>) -> bool {
+        let Some((ask, pattern)) = self.ask.load_full().zip(pattern) else { return false };
+        match pattern {
+            Pattern::Exact(name) => ask.ask(name).await != Reply::Deny,
+            // Nobody can be asked for all the names that it covers.
+            Pattern::Wildcard(_) => true,
         }
     }
 
@@ -101,8 +101,7 @@ impl DomainsInner {
         listed: &'a [config::StaticDomain],
     ) -> Result<(&Store, admin::Sources<'a>), admin::Refusal> {
         let table = if self.table.is_some() { admin::Table::Read } else { admin::Table::Unread };
-        let (asked, asked_counterpart) = (admin::Asked::No, admin::Asked::No);
-        let sources = admin::Sources { listed, table, asked, asked_counterpart };
+        let sources = admin::Sources::new(listed, table);
         sources.leave_to_the_table(pattern)?;
         Ok((self.table.as_ref().ok_or(admin::Refusal::TableOff)?, sources))
     }

@@ -329,12 +329,7 @@ pub(super) mod tests {
         Pattern::parse("a.example").unwrap()
     }
 
-    const TABLE: Sources<'static> = Sources {
-        listed: &[],
-        table: admin::Table::Read,
-        asked: admin::Asked::No,
-        asked_counterpart: admin::Asked::No,
-    };
+    const TABLE: Sources<'static> = Sources::new(&[], admin::Table::Read);
 
     /// Rules that nothing stands in the way of.
     pub(in crate::domains) fn lenient() -> Rules {

@@ -165,7 +165,7 @@ mod tests {
         config::StoreConfig,
         domains::{
             ChangeError,
-            admin::{Asked, Existing, Proof, Request, Requester, Rules, Sources, Table, Wanted},
+            admin::{Existing, Proof, Request, Requester, Rules, Sources, Table, Wanted},
             change::{self, Unknown, tests::lenient},
         },
         name::Pattern,
@@ -186,8 +186,7 @@ mod tests {
 
     async fn ask(store: &Store, rules: &Rules, name: &str, wanted: Wanted) -> Result<(), ChangeError> {
         let request = Request::new(Pattern::parse(name).unwrap(), wanted, Requester::operator("uid 0"));
-        let sources =
-            Sources { listed: &[], table: Table::Read, asked: Asked::No, asked_counterpart: Asked::No };
+        let sources = Sources::new(&[], Table::Read);
         change::administer(store, &request, sources, rules, &Unknown).await.map(drop)
     }
 
@@ -283,8 +282,7 @@ mod tests {
         let preview = async |name: &str, limit| {
             let request =
                 Request::new(Pattern::parse(name).unwrap(), present("acme"), Requester::operator("uid 0"));
-            let sources =
-                Sources { listed: &[], table: Table::Read, asked: Asked::No, asked_counterpart: Asked::No };
+            let sources = Sources::new(&[], Table::Read);
             change::preview(&store, &request, sources, &rules(limit), &Unknown).await.map(drop)
         };
         assert!(is_over(&preview("late.example", 3).await));

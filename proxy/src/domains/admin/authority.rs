@@ -1,6 +1,6 @@
 //! Who asks, and with whose entries they may work. A tenant learns nothing of what others have.
 
-use super::{Asked, Explained, PatchField, Proof, Refusal, Request, Rules, Sources, Wanted, Warning};
+use super::{Explained, PatchField, Proof, Refusal, Request, Rules, Sources, Wanted, Warning};
 use crate::{
     config::{RequiredProof, StaticDomain, WWW},
     name::Pattern,
@@ -199,7 +199,7 @@ pub(super) fn check_free(
     if sources.listed.iter().any(|entry| is_listed(entry, pattern)) {
         return Err(AuthorityRefusal::Reserved(pattern.clone()).into());
     }
-    if entry.is_none() && sources.asked == Asked::Allowed {
+    if entry.is_none() && sources.asked.own {
         return Err(AuthorityRefusal::Asked(pattern.clone()).into());
     }
     match overlap {
@@ -242,7 +242,7 @@ pub(super) fn check_pair(
     if sources.listed.iter().any(|entry| is_listed(entry, &other)) {
         return Err(AuthorityRefusal::Reserved(other).into());
     }
-    if sources.asked_counterpart == Asked::Allowed {
+    if sources.asked.counterpart {
         return Err(AuthorityRefusal::Asked(other).into());
     }
     if others.over_counterpart.as_ref().is_some_and(|wildcard| wildcard.status == DomainStatus::Suspended) {

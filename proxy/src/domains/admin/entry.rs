@@ -22,8 +22,8 @@ pub(in crate::domains) fn added(
     now: Micros,
 ) -> DomainRecord {
     let changed_at = changed(old, now);
-    let living = old.filter(|old| old.status != DomainStatus::Removed);
-    let tenant = tenant.or(living.and_then(DomainRecord::owner)).unwrap_or(DEFAULT_TENANT);
+    let living = old.filter(|old| old.owner().is_some());
+    let tenant = tenant.or(old.and_then(DomainRecord::owner)).unwrap_or(DEFAULT_TENANT);
     // Since when others had it is not this tenant's business.
     let own = living.filter(|old| old.tenant == tenant);
     DomainRecord {

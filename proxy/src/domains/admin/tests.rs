@@ -8,8 +8,7 @@ use crate::{
     domains::change::tests::{by_operator, lenient},
 };
 
-const TABLE: Sources<'static> =
-    Sources { listed: &[], table: Table::Read, asked: Asked::No, asked_counterpart: Asked::No };
+const TABLE: Sources<'static> = Sources::new(&[], Table::Read);
 
 fn pattern(text: &str) -> Pattern {
     Pattern::parse(text).unwrap()

@@ -350,7 +350,7 @@ fn a_rate_outlives_the_entry_for_its_tenant() {
 fn a_tenant_takes_no_name_that_the_ask_endpoint_serves() {
     let (rules, wanted) = (lenient(), present("https://b.example", "", Existing::Keep));
     let own = record("https://b.example", DomainStatus::Active, OWN);
-    let counterpart = Sources { asked_counterpart: Asked::Allowed, ..TABLE };
+    let counterpart = Sources { asked: ServedByAsk { own: false, counterpart: true }, ..TABLE };
     let mut pair = wanted.clone();
     if let Wanted::Present { settings, .. } = &mut pair {
         settings.www = Some(WwwPair::Serve);
@@ -361,17 +361,14 @@ fn a_tenant_takes_no_name_that_the_ask_endpoint_serves() {
         let refused = AuthorityRefusal::Asked(pattern("www.shop.example")).into();
         assert_eq!(decided.err(), is_refused.then_some(refused), "{wanted:?}");
     }
-    for (asked, there, is_refused) in [
-        (Asked::No, None, false),
-        (Asked::Denied, None, false),
-        (Asked::Allowed, None, true),
-        (Asked::Allowed, Some(&own), false),
-    ] {
-        let sources = Sources { asked, ..TABLE };
+    for (is_served, there, is_refused) in
+        [(false, None, false), (true, None, true), (true, Some(&own), false)]
+    {
+        let sources = Sources { asked: ServedByAsk { own: is_served, counterpart: false }, ..TABLE };
         let request = by_tenant("shop.example", wanted.clone());
         let decided = decide(&request, there, &Others::default(), sources, &rules, at(9));
         let refused = AuthorityRefusal::Asked(pattern("shop.example")).into();
-        assert_eq!(decided.err(), is_refused.then_some(refused), "{asked:?}");
+        assert_eq!(decided.err(), is_refused.then_some(refused), "{is_served}");
     }
 }
 
