@@ -178,6 +178,7 @@ impl<T: Transport> Relay<T> {
             self.upstreams.await_body(&mut upload, client).await?;
         }
         let mut request = RequestWriter::new(head, framing, upload, host);
+        request.is_multiplexed = record.version() == Version::HTTP_2;
         if route.upstream.target.wants_proxy_header() {
             request.client = Some(Rc::new(record.proxied_client()));
         }

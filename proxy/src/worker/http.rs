@@ -306,7 +306,8 @@ where
         async move {
             let websocket = WebSocketOffer::take(&mut request);
             let (head, body) = request.into_parts();
-            let mut answer = answer(Box::new(head.into()), body.into()).await;
+            // Boxed: a stream's task is as large as the largest thing it ever waits for, and is there as long as its response.
+            let mut answer = Box::pin(answer(Box::new(head.into()), body.into())).await;
             if let Some(websocket) = websocket {
                 answer = websocket.answer(answer, activity, phase);
             }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::StatusCode;
 
 use super::{
     deadline::within,
@@ -143,7 +143,7 @@ impl Connection {
                 return Poll::Ready(Err(end.into()));
             }
             // Also behind an upstream that takes no more of the request: it may have answered it (RFC 9112 §9.5).
-            match ready!(self.poll_part(cx, reader, request.method()))? {
+            match ready!(self.poll_part(cx, reader, request))? {
                 ResponsePart::Final(head) => return Poll::Ready(Ok(head)),
                 ResponsePart::Interim(interim) if interim.status == StatusCode::CONTINUE => request.proceed(),
                 ResponsePart::Interim(interim) => request.upload().send_interim(interim),
@@ -155,13 +155,14 @@ impl Connection {
         &mut self,
         cx: &mut Context<'_>,
         reader: &mut ResponseReader,
-        method: &Method,
+        request: &RequestWriter,
     ) -> Poll<Result<ResponsePart, UpstreamFailure>> {
+        let most = if request.is_multiplexed { HEAD / 2 } else { HEAD };
         loop {
-            if let Some(part) = reader.read(&mut self.stream.received, method)? {
+            if let Some(part) = reader.read(&mut self.stream.received, request.method())? {
                 return Poll::Ready(Ok(part));
             }
-            ready!(self.stream.poll_receive(cx, HEAD)).map_err(UpstreamFailure::Closed)?;
+            ready!(self.stream.poll_receive(cx, most)).map_err(UpstreamFailure::Closed)?;
         }
     }
 
@@ -213,5 +214,5 @@ pub(super) async fn send_rest(connection: Rc<RefCell<Connection>>, mut request: 
 /// How long an upstream is waited for before its client is told to send the body: it may know nothing of the expectation (RFC 9110
 /// §10.1.1).
 const CONTINUE: Duration = Duration::from_secs(1);
-/// How much of a header section is read at once; body bytes that come with it are held.
+/// How much of a header section is read at once, half of it for one of many requests: body bytes that come with it are held.
 const HEAD: usize = 8 * 1024;

@@ -33,6 +33,8 @@ pub(in crate::forward) struct RequestWriter {
     is_check: bool,
     /// Whom it is for, where an endpoint is told by a PROXY header.
     pub(in crate::forward) client: Option<Rc<ProxiedClient>>,
+    /// Whether it came on a stream of HTTP/2, as one of many that its client may leave unread.
+    pub(in crate::forward) is_multiplexed: bool,
     /// In place of the destination's authority.
     host: Option<HeaderValue>,
     framing: Framing,
@@ -62,7 +64,17 @@ impl RequestWriter {
         let message = MessageWriter::new(BytesMut::new(), outgoing(framing));
         let awaits_continue = upload.awaits_continue();
         let upload = Rc::new(RefCell::new(upload));
-        Self { message, head, is_check: false, client: None, host, framing, awaits_continue, upload }
+        Self {
+            message,
+            head,
+            is_check: false,
+            client: None,
+            is_multiplexed: false,
+            host,
+            framing,
+            awaits_continue,
+            upload,
+        }
     }
 
     /// A request that asks for `path` to see whether the endpoint is well.
