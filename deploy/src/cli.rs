@@ -72,10 +72,13 @@ enum Command {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Print how the fleet is; exit code 1 unless all is well
+    /// Print how the fleet is; exit code 1 unless all is known and well
     Status {
         #[command(flatten)]
         fleet: Fleet,
+        /// How long a region may take to say what there is; one that does not counts as a fault, and holds up no other
+        #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=600))]
+        within: u64,
         /// For programs
         #[arg(long)]
         json: bool,
@@ -128,10 +131,14 @@ impl Fleet {
     }
 
     async fn aws(&self, wanted: &Wanted) -> Result<Aws, Box<dyn Error>> {
-        let signed = Signed::from_environment(self.endpoint()?).await?;
-        let aws = Aws::new(signed, Duration::from_millis(self.pause));
-        eprintln!("account {}, stage {}", aws.account(&wanted.home).await?, wanted.stage);
+        let aws = self.connect().await?;
+        tell_account(&aws.account(&wanted.home).await?, wanted);
         Ok(aws)
+    }
+
+    async fn connect(&self) -> Result<Aws, Box<dyn Error>> {
+        let signed = Signed::from_environment(self.endpoint()?).await?;
+        Ok(Aws::new(signed, Duration::from_millis(self.pause)))
     }
 
     async fn roll_out(&self, purpose: Purpose, dry_run: bool) -> Outcome {
@@ -159,7 +166,7 @@ impl Fleet {
         let (wanted, regions) = self.read()?;
         let aws = self.aws(&wanted).await?;
         let found = look::for_stacks(&aws, &wanted, &regions).await?;
-        tell_denied(&found);
+        tell_denied(found.denied.iter());
         let removal = removal(regions);
         let plan = match plan::remove(&wanted, &found, &removal) {
             Ok(plan) => plan,
@@ -172,13 +179,21 @@ impl Fleet {
         Ok(code)
     }
 
-    async fn status(&self, json: bool) -> Outcome {
+    async fn status(&self, within: Duration, json: bool) -> Outcome {
         let (wanted, regions) = self.read()?;
         let wanted = wanted.only(&regions)?;
-        let aws = self.aws(&wanted).await?;
-        let found = look::for_stacks(&aws, &wanted, &regions).await?;
-        tell_denied(&found);
-        let status = Status::look(&aws, &wanted, &found).await?;
+        let aws = self.connect().await?;
+        let account = tokio::time::timeout(within, aws.account(&wanted.home));
+        let status = Status::look(&aws, &wanted, !regions.is_empty(), within);
+        let (account, status) = tokio::join!(account, status);
+        match account {
+            Ok(Ok(account)) => tell_account(&account, &wanted),
+            // Wrong credentials, for instance.
+            Ok(Err(fault)) if !fault.passes => return Err(fault.into()),
+            // The home region is in trouble, of which the status tells.
+            Ok(Err(_)) | Err(_) => tell_account("not known", &wanted),
+        }
+        tell_denied(status.denied());
         if json {
             println!("{:#}", status.json());
         } else {
@@ -203,7 +218,7 @@ impl Command {
                 };
                 fleet.remove(removal, dry_run).await
             }
-            Self::Status { fleet, json } => fleet.status(json).await,
+            Self::Status { fleet, within, json } => fleet.status(Duration::from_secs(within), json).await,
         }
     }
 }
@@ -228,9 +243,13 @@ fn print(plan: &Plan, wanted: &Wanted) {
     }
 }
 
+fn tell_account(account: &str, wanted: &Wanted) {
+    eprintln!("account {account}, stage {}", wanted.stage);
+}
+
 /// Says where nobody looked: what there is, a removal leaves, and a status does not tell.
-fn tell_denied(found: &Found) {
-    let denied: Vec<_> = found.denied.iter().map(Region::as_str).collect();
+fn tell_denied<'a>(regions: impl Iterator<Item = &'a Region>) {
+    let denied: Vec<_> = regions.map(Region::as_str).collect();
     if !denied.is_empty() {
         eprintln!("not looked at, since access is denied: {}", denied.join(" "));
     }

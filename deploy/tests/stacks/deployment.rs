@@ -224,6 +224,56 @@ fn an_update_that_turns_back_stops_before_the_next_region() {
 }
 
 #[test]
+fn a_region_in_trouble_is_named_and_holds_up_no_other() {
+    let account = Account::start();
+    account.describe("0.1.0", &BOTH);
+    account.run("deploy").succeeded(&account);
+    let status = |region: &str, kind: &str| {
+        account.trouble(kind, region);
+        let table = account.run("status --within 5");
+        let json = account.run("status --within 5 --json");
+        assert_eq!((table.code, json.code), (Some(1), Some(1)), "{kind} {region}: {table:#?}");
+        let status: Value = serde_json::from_str(&json.out).unwrap();
+        let shown = status["fleets"].as_array().unwrap().iter();
+        let shown: Vec<_> = shown.map(|fleet| fleet["region"].as_str().unwrap().to_owned()).collect();
+        let unanswered = status["unanswered_regions"].as_array().unwrap().clone();
+        (table.out, shown, unanswered)
+    };
+    for (kind, said) in [
+        ("silent", "fault: us-east-1: nothing was answered within 5 s; see whether AWS"),
+        ("failing", "fault: us-east-1: cloudformation:DescribeStacks: status 500: ; see whether AWS"),
+    ] {
+        let (table, shown, unanswered) = status("us-east-1", kind);
+        assert!(table.contains(said), "{table}");
+        assert!(
+            !table.contains("no fleet") && !table.contains("missing"),
+            "not known is not absent: {table}"
+        );
+        let line = table.lines().find(|line| line.starts_with("eu-central-1 ")).unwrap();
+        assert!(line.contains("CREATE_COMPLETE") && line.contains("1/1"), "{table}");
+        assert_eq!(shown, ["eu-central-1"]);
+        assert_eq!(unanswered.len(), 1, "{unanswered:?}");
+        assert_eq!(unanswered[0]["region"], "us-east-1");
+    }
+    // Neither the account's number nor its regions are told then.
+    let (table, shown, _) = status("eu-central-1", "silent");
+    assert!(table.contains("fault: eu-central-1: nothing was answered within 5 s"), "{table}");
+    assert!(table.contains("fault: the account's regions are not known"), "{table}");
+    assert_eq!(shown, ["us-east-1"]);
+    // There is Global Accelerator's API.
+    let (table, shown, _) = status("us-west-2", "failing");
+    assert!(
+        table.contains("fault: us-east-1: its endpoints are not known: us-west-2: globalaccelerator:"),
+        "{table}"
+    );
+    assert_eq!(shown, BOTH);
+    // A region that was not asked for holds up nothing.
+    let chosen = account.run("status --region us-east-1 --within 5 --json");
+    let status: Value = serde_json::from_str(&chosen.out).unwrap();
+    assert_eq!(status["unanswered_regions"], serde_json::json!([]), "{chosen:#?}");
+}
+
+#[test]
 fn what_cannot_be_done_is_said_before_anything_is_changed() {
     let account = Account::start();
     account.describe("0.1.0", &["eu-central-1", "eu-moon-1"]);
