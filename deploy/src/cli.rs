@@ -51,7 +51,13 @@ enum Command {
     /// Make what is missing, change what differs; harmless to repeat
     Deploy(Rollout),
     /// Change the fleets that are there, one region after the other; stops where one turns back
-    Update(Rollout),
+    Update {
+        #[command(flatten)]
+        rollout: Rollout,
+        /// The image that bears this version in each region, whatever the fleet's file says; refused where a region has none, or several
+        #[arg(long, value_name = "VERSION")]
+        image_version: Option<String>,
+    },
     /// Remove regions, or the whole stage
     Remove {
         #[command(flatten)]
@@ -119,8 +125,11 @@ impl Fleet {
     fn read(&self) -> Result<(Wanted, Vec<Region>), Box<dyn Error>> {
         let stage = Stage::parse(&self.stage)?;
         let regions = self.region.iter().map(|name| Region::parse(name)).collect::<Result<Vec<_>, _>>()?;
-        let file = self.file.clone().unwrap_or_else(|| PathBuf::from(format!("fleet-{stage}.toml")));
-        Ok((Wanted::read(stage, &file)?, regions))
+        Ok((Wanted::read(stage, &self.path())?, regions))
+    }
+
+    fn path(&self) -> PathBuf {
+        self.file.clone().unwrap_or_else(|| PathBuf::from(format!("fleet-{}.toml", self.stage)))
     }
 
     fn endpoint(&self) -> Result<Option<String>, WantedError> {
@@ -143,11 +152,28 @@ impl Fleet {
 
     async fn roll_out(&self, purpose: Purpose, dry_run: bool) -> Outcome {
         let (wanted, regions) = self.read()?;
+        self.roll_out_as(&wanted.only(&regions)?, purpose, dry_run).await
+    }
+
+    /// Updates to the image of `version`, and says what the file has to say then.
+    async fn update_to(&self, version: &str, dry_run: bool) -> Outcome {
+        let (wanted, regions) = self.read()?;
         let wanted = wanted.only(&regions)?;
-        let aws = self.aws(&wanted).await?;
-        let found = look::for_rollout(&aws, &wanted).await?;
-        match plan::deploy(&wanted, &found, purpose) {
-            Ok(plan) => carry_out(aws, &wanted, &found, plan, dry_run).await,
+        let edits = wanted.edits_for(version);
+        let code = self.roll_out_as(&wanted.with_image_version(version)?, Purpose::Update, dry_run).await?;
+        if code == ExitCode::SUCCESS {
+            for edit in edits {
+                eprintln!("{}: {edit}", self.path().display());
+            }
+        }
+        Ok(code)
+    }
+
+    async fn roll_out_as(&self, wanted: &Wanted, purpose: Purpose, dry_run: bool) -> Outcome {
+        let aws = self.aws(wanted).await?;
+        let found = look::for_rollout(&aws, wanted).await?;
+        match plan::deploy(wanted, &found, purpose) {
+            Ok(plan) => carry_out(aws, wanted, &found, plan, dry_run).await,
             Err(refused) => Ok(refuse(&refused)),
         }
     }
@@ -209,7 +235,10 @@ impl Command {
             Self::Plan { fleet, offline: true } => fleet.offline(),
             Self::Plan { fleet, offline: false } => fleet.roll_out(Purpose::Deploy, true).await,
             Self::Deploy(Rollout { fleet, dry_run }) => fleet.roll_out(Purpose::Deploy, dry_run).await,
-            Self::Update(Rollout { fleet, dry_run }) => fleet.roll_out(Purpose::Update, dry_run).await,
+            Self::Update { rollout: Rollout { fleet, dry_run }, image_version } => match image_version {
+                Some(version) => fleet.update_to(&version, dry_run).await,
+                None => fleet.roll_out(Purpose::Update, dry_run).await,
+            },
             Self::Remove { fleet, all, failed, with_data, confirm: confirmed, dry_run } => {
                 let removal = |regions| match (all, failed) {
                     (true, _) => Removal::All { with_data, confirmed },

@@ -463,15 +463,28 @@ def served(application, calls):
 
 
 def publish():
-    """The image of each region, found by its parameters; and one that never becomes healthy."""
-    for region in REGIONS:
-        ec2 = boto3.client("ec2", endpoint_url=URL, region_name=region, **KEYS)
-        ssm = boto3.client("ssm", endpoint_url=URL, region_name=region, **KEYS)
-        for name, version in (("good", "0.1.0"), ("newer", "0.2.0"), ("bad", "0.3.0")):
+    """The image of each region, found by its parameters and its tags; one that never becomes healthy; and some that have tags alone."""
+    home, away = ((region,) for region in REGIONS)
+    for name, version, architecture, regions in (
+        ("good", "0.1.0", "arm64", REGIONS),
+        ("newer", "0.2.0", "arm64", REGIONS),
+        ("bad", "0.3.0", "arm64", REGIONS),
+        ("other architecture", "0.2.0", "amd64", REGIONS),
+        ("twice", "0.4.0", "arm64", REGIONS),
+        ("twice again", "0.4.0", "arm64", away),
+        ("half", "0.5.0", "arm64", home),
+    ):
+        for region in regions:
+            ec2 = boto3.client("ec2", endpoint_url=URL, region_name=region, **KEYS)
             image = ec2.register_image(Name=name, RootDeviceName="/dev/xvda")["ImageId"]
             # Which the call does not take over.
-            ec2_backends[ACCOUNT][region].amis[image].architecture = "arm64"
-            ssm.put_parameter(Name=f"/gatehouse/images/{version}/arm64", Value=image, Type="String")
+            ec2_backends[ACCOUNT][region].amis[image].architecture = {"amd64": "x86_64"}.get(architecture, architecture)
+            # As packer/image.pkr.hcl has them.
+            tags = {"Application": "gatehouse", "Version": version, "Architecture": architecture}
+            ec2.create_tags(Resources=[image], Tags=[{"Key": key, "Value": value} for key, value in tags.items()])
+            if name in ("good", "newer", "bad"):
+                ssm = boto3.client("ssm", endpoint_url=URL, region_name=region, **KEYS)
+                ssm.put_parameter(Name=f"/gatehouse/images/{version}/arm64", Value=image, Type="String")
             if name == "bad":
                 BAD[region] = image
 

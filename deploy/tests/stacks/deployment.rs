@@ -224,6 +224,56 @@ fn an_update_that_turns_back_stops_before_the_next_region() {
 }
 
 #[test]
+fn an_update_by_version_takes_the_one_image_of_it_that_each_region_has() {
+    let account = Account::start();
+    account.describe("0.1.0", &BOTH);
+    account.run("deploy").succeeded(&account);
+    account.calls();
+
+    for (version, said) in [
+        ("0.4.0", vec!["refused: --image-version: `0.4.0` is the version of 2 images in us-east-1 (ami-"]),
+        (
+            "0.5.0",
+            vec!["refused: --image-version: this account has no image of version `0.5.0` in us-east-1"],
+        ),
+        ("0.9.0", vec!["`0.9.0` in eu-central-1", "`0.9.0` in us-east-1"]),
+        ("0.2.*", vec!["error: --image-version: `0.2.*` is not a version"]),
+    ] {
+        let refused = account.run(&format!("update --image-version {version}"));
+        assert_eq!(refused.code, Some(1), "{refused:#?}");
+        assert!(said.iter().all(|said| refused.err.contains(said)), "{said:?}: {refused:#?}");
+        let count = refused.err.matches("refused: ").count() + refused.err.matches("error: ").count();
+        assert_eq!(count, said.len(), "{refused:#?}");
+    }
+    let dry = account.run("update --image-version 0.2.0 --dry-run");
+    dry.succeeded(&account);
+    for region in BOTH {
+        let step = ": update gatehouse-tst-fleet: ImageId=ami-";
+        let line = dry.out.lines().find(|line| line.contains(region)).unwrap();
+        assert!(line.contains(step) && line.ends_with(" ImageVersion=0.2.0"), "{dry:#?}");
+    }
+    assert!(changes(&account.calls()).is_empty());
+
+    let updated = account.run("update --image-version 0.2.0");
+    updated.succeeded(&account);
+    let said = "fleet-tst.toml: write `image_version = \"0.2.0\"`, or the next `deploy` or `update` goes back to `0.1.0`";
+    assert!(updated.err.contains(said), "{updated:#?}");
+    assert_eq!(account.run("status").out.matches(" 0.2.0 ").count(), 2);
+    // Which is so.
+    let back = account.run("deploy --dry-run");
+    assert_eq!(back.out.matches("ImageVersion=0.1.0").count(), 2, "{back:#?}");
+    account.describe("0.2.0", &BOTH);
+    let again = account.run("update --image-version 0.2.0");
+    assert_eq!(again.out, "nothing to do: everything is as wanted\n");
+    assert!(!again.err.contains("goes back"), "{again:#?}");
+    // The command comes before an id in the file.
+    account.describe_with("0.2.0", &["us-east-1"], "[regions.eu-central-1]\nimage_id = \"ami-1\"\n");
+    let named = account.run("update --image-version 0.2.0");
+    assert_eq!(named.out, "nothing to do: everything is as wanted\n", "{named:#?}");
+    assert!(named.err.contains("take `image_id` out of `[regions.eu-central-1]`"), "{named:#?}");
+}
+
+#[test]
 fn a_region_in_trouble_is_named_and_holds_up_no_other() {
     let account = Account::start();
     account.describe("0.1.0", &BOTH);
