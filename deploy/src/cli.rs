@@ -51,7 +51,13 @@ enum Command {
     /// Make what is missing, change what differs; harmless to repeat
     Deploy(Rollout),
     /// Change the fleets that are there, one region after the other; stops where one turns back
-    Update(Rollout),
+    Update {
+        #[command(flatten)]
+        rollout: Rollout,
+        /// The image that bears this version in each region, whatever the fleet's file says; refused where a region has none, or several
+        #[arg(long, value_name = "VERSION")]
+        image_version: Option<String>,
+    },
     /// Remove regions, or the whole stage
     Remove {
         #[command(flatten)]
@@ -72,10 +78,13 @@ enum Command {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Print how the fleet is; exit code 1 unless all is well
+    /// Print how the fleet is; exit code 1 unless all is known and well
     Status {
         #[command(flatten)]
         fleet: Fleet,
+        /// How long a region may take to say what there is; one that does not counts as a fault, and holds up no other
+        #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=600))]
+        within: u64,
         /// For programs
         #[arg(long)]
         json: bool,
@@ -116,8 +125,11 @@ impl Fleet {
     fn read(&self) -> Result<(Wanted, Vec<Region>), Box<dyn Error>> {
         let stage = Stage::parse(&self.stage)?;
         let regions = self.region.iter().map(|name| Region::parse(name)).collect::<Result<Vec<_>, _>>()?;
-        let file = self.file.clone().unwrap_or_else(|| PathBuf::from(format!("fleet-{stage}.toml")));
-        Ok((Wanted::read(stage, &file)?, regions))
+        Ok((Wanted::read(stage, &self.path())?, regions))
+    }
+
+    fn path(&self) -> PathBuf {
+        self.file.clone().unwrap_or_else(|| PathBuf::from(format!("fleet-{}.toml", self.stage)))
     }
 
     fn endpoint(&self) -> Result<Option<String>, WantedError> {
@@ -128,19 +140,40 @@ impl Fleet {
     }
 
     async fn aws(&self, wanted: &Wanted) -> Result<Aws, Box<dyn Error>> {
-        let signed = Signed::from_environment(self.endpoint()?).await?;
-        let aws = Aws::new(signed, Duration::from_millis(self.pause));
-        eprintln!("account {}, stage {}", aws.account(&wanted.home).await?, wanted.stage);
+        let aws = self.connect().await?;
+        tell_account(&aws.account(&wanted.home).await?, wanted);
         Ok(aws)
+    }
+
+    async fn connect(&self) -> Result<Aws, Box<dyn Error>> {
+        let signed = Signed::from_environment(self.endpoint()?).await?;
+        Ok(Aws::new(signed, Duration::from_millis(self.pause)))
     }
 
     async fn roll_out(&self, purpose: Purpose, dry_run: bool) -> Outcome {
         let (wanted, regions) = self.read()?;
+        self.roll_out_as(&wanted.only(&regions)?, purpose, dry_run).await
+    }
+
+    /// Updates to the image of `version`, and says what the file has to say then.
+    async fn update_to(&self, version: &str, dry_run: bool) -> Outcome {
+        let (wanted, regions) = self.read()?;
         let wanted = wanted.only(&regions)?;
-        let aws = self.aws(&wanted).await?;
-        let found = look::for_rollout(&aws, &wanted).await?;
-        match plan::deploy(&wanted, &found, purpose) {
-            Ok(plan) => carry_out(aws, &wanted, &found, plan, dry_run).await,
+        let edits = wanted.edits_for(version);
+        let code = self.roll_out_as(&wanted.with_image_version(version)?, Purpose::Update, dry_run).await?;
+        if code == ExitCode::SUCCESS {
+            for edit in edits {
+                eprintln!("{}: {edit}", self.path().display());
+            }
+        }
+        Ok(code)
+    }
+
+    async fn roll_out_as(&self, wanted: &Wanted, purpose: Purpose, dry_run: bool) -> Outcome {
+        let aws = self.aws(wanted).await?;
+        let found = look::for_rollout(&aws, wanted).await?;
+        match plan::deploy(wanted, &found, purpose) {
+            Ok(plan) => carry_out(aws, wanted, &found, plan, dry_run).await,
             Err(refused) => Ok(refuse(&refused)),
         }
     }
@@ -159,7 +192,7 @@ impl Fleet {
         let (wanted, regions) = self.read()?;
         let aws = self.aws(&wanted).await?;
         let found = look::for_stacks(&aws, &wanted, &regions).await?;
-        tell_denied(&found);
+        tell_denied(found.denied.iter());
         let removal = removal(regions);
         let plan = match plan::remove(&wanted, &found, &removal) {
             Ok(plan) => plan,
@@ -172,13 +205,21 @@ impl Fleet {
         Ok(code)
     }
 
-    async fn status(&self, json: bool) -> Outcome {
+    async fn status(&self, within: Duration, json: bool) -> Outcome {
         let (wanted, regions) = self.read()?;
         let wanted = wanted.only(&regions)?;
-        let aws = self.aws(&wanted).await?;
-        let found = look::for_stacks(&aws, &wanted, &regions).await?;
-        tell_denied(&found);
-        let status = Status::look(&aws, &wanted, &found).await?;
+        let aws = self.connect().await?;
+        let account = tokio::time::timeout(within, aws.account(&wanted.home));
+        let status = Status::look(&aws, &wanted, !regions.is_empty(), within);
+        let (account, status) = tokio::join!(account, status);
+        match account {
+            Ok(Ok(account)) => tell_account(&account, &wanted),
+            // Wrong credentials, for instance.
+            Ok(Err(fault)) if !fault.passes => return Err(fault.into()),
+            // The home region is in trouble, of which the status tells.
+            Ok(Err(_)) | Err(_) => tell_account("not known", &wanted),
+        }
+        tell_denied(status.denied());
         if json {
             println!("{:#}", status.json());
         } else {
@@ -194,7 +235,10 @@ impl Command {
             Self::Plan { fleet, offline: true } => fleet.offline(),
             Self::Plan { fleet, offline: false } => fleet.roll_out(Purpose::Deploy, true).await,
             Self::Deploy(Rollout { fleet, dry_run }) => fleet.roll_out(Purpose::Deploy, dry_run).await,
-            Self::Update(Rollout { fleet, dry_run }) => fleet.roll_out(Purpose::Update, dry_run).await,
+            Self::Update { rollout: Rollout { fleet, dry_run }, image_version } => match image_version {
+                Some(version) => fleet.update_to(&version, dry_run).await,
+                None => fleet.roll_out(Purpose::Update, dry_run).await,
+            },
             Self::Remove { fleet, all, failed, with_data, confirm: confirmed, dry_run } => {
                 let removal = |regions| match (all, failed) {
                     (true, _) => Removal::All { with_data, confirmed },
@@ -203,7 +247,7 @@ impl Command {
                 };
                 fleet.remove(removal, dry_run).await
             }
-            Self::Status { fleet, json } => fleet.status(json).await,
+            Self::Status { fleet, within, json } => fleet.status(Duration::from_secs(within), json).await,
         }
     }
 }
@@ -228,9 +272,13 @@ fn print(plan: &Plan, wanted: &Wanted) {
     }
 }
 
+fn tell_account(account: &str, wanted: &Wanted) {
+    eprintln!("account {account}, stage {}", wanted.stage);
+}
+
 /// Says where nobody looked: what there is, a removal leaves, and a status does not tell.
-fn tell_denied(found: &Found) {
-    let denied: Vec<_> = found.denied.iter().map(Region::as_str).collect();
+fn tell_denied<'a>(regions: impl Iterator<Item = &'a Region>) {
+    let denied: Vec<_> = regions.map(Region::as_str).collect();
     if !denied.is_empty() {
         eprintln!("not looked at, since access is denied: {}", denied.join(" "));
     }

@@ -55,6 +55,8 @@ pub(crate) struct FoundStack {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FoundRegion {
     pub(crate) image: Option<Image>,
+    /// Ids of images that all bear the version; empty where it is clear which is meant.
+    pub(crate) same_version: Vec<String>,
     /// The one that was asked for, or the default one.
     pub(crate) network: Option<Network>,
     pub(crate) instance_type: Option<InstanceType>,

@@ -6,9 +6,9 @@ use tokio::task::JoinSet;
 
 use crate::{
     aws::{Aws, Fault},
-    found::{Found, FoundPackage, FoundRegion, FoundStack},
+    found::{Found, FoundPackage, FoundRegion, FoundStack, Image},
     stack::{Condition, Kind, StackKey},
-    wanted::{Region, RegionWanted, Stage, Wanted},
+    wanted::{ImageChoice, Region, RegionWanted, Stage, Wanted},
 };
 
 /// Everything that a rollout depends on.
@@ -123,14 +123,7 @@ impl Place {
         let architectures = instance_type.as_ref().map(|one| one.architectures.as_slice());
         let is_arm64 = architectures.is_none_or(|names| names.iter().any(|name| name == "arm64"));
         let architecture = if is_arm64 { "arm64" } else { "amd64" };
-        let id = match wanted.image_id.clone() {
-            None => aws.published_image(region, &self.version, architecture).await?,
-            given => given,
-        };
-        let image = match id {
-            Some(id) => aws.image(region, &id).await?,
-            None => None,
-        };
+        let (image, same_version) = self.image(architecture).await?;
         let network = match &wanted.network {
             Some(network) => Some(network.clone()),
             None => aws.default_network(region, &wanted.instance_type).await?,
@@ -140,6 +133,27 @@ impl Place {
             None => false,
         };
         let vcpus_permitted = aws.vcpus_permitted(region).await?;
-        Ok(FoundRegion { image, network, instance_type, vcpus_permitted, has_code })
+        Ok(FoundRegion { image, same_version, network, instance_type, vcpus_permitted, has_code })
+    }
+
+    /// The image; or, where several bear the version, their ids.
+    async fn image(&self, architecture: &str) -> Result<(Option<Image>, Vec<String>), Fault> {
+        let Self { aws, region, wanted, version, .. } = self;
+        let id = match &wanted.image {
+            ImageChoice::Id(id) => Some(id.clone()),
+            ImageChoice::Published => aws.published_image(region, version, architecture).await?,
+            ImageChoice::Tagged => {
+                let mut images = aws.images_of_version(region, version, architecture).await?;
+                if images.len() > 1 {
+                    return Ok((None, images.into_iter().map(|image| image.id).collect()));
+                }
+                return Ok((images.pop(), Vec::new()));
+            }
+        };
+        let image = match id {
+            Some(id) => aws.image(region, &id).await?,
+            None => None,
+        };
+        Ok((image, Vec::new()))
     }
 }

@@ -92,14 +92,24 @@ pub(crate) struct Wanted {
 pub(crate) struct RegionWanted {
     /// The VPC and its public subnets; none for the region's default ones.
     pub(crate) network: Option<Network>,
-    /// None for the one that was published under the version.
-    pub(crate) image_id: Option<String>,
+    pub(crate) image: ImageChoice,
     pub(crate) instance_type: String,
     pub(crate) instance_count: u32,
     pub(crate) settings_parameter: String,
     pub(crate) alarm_topic: String,
     /// IPv4 addresses from which metrics are read, like `10.0.0.0/16`; empty for none.
     pub(crate) metrics_source: String,
+}
+
+/// Which image instances are of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ImageChoice {
+    /// This one.
+    Id(String),
+    /// The one that was published under the version.
+    Published,
+    /// The only one of the account's that bears the version, by the tags of `packer/image.pkr.hcl`.
+    Tagged,
 }
 
 /// Where instances are launched.
@@ -209,7 +219,7 @@ impl Wanted {
         Ok(Self {
             stage,
             home: Region::parse(&file.home_region)?,
-            image_version: file.image_version,
+            image_version: image_version("image_version", &file.image_version)?,
             settings,
             function,
             service_role: file.service_role,
@@ -232,6 +242,30 @@ impl Wanted {
             self.others.extend(others.map(|(region, _)| region));
         }
         Ok(self)
+    }
+
+    /// The same with the image of `version` in each region, whatever the file says.
+    pub(crate) fn with_image_version(mut self, version: &str) -> Result<Self, WantedError> {
+        self.image_version = image_version("--image-version", version)?;
+        for region in self.regions.values_mut() {
+            region.image = ImageChoice::Tagged;
+        }
+        Ok(self)
+    }
+
+    /// What has to be written into the file, or it has the image of `version` go again.
+    pub(crate) fn edits_for(&self, version: &str) -> Vec<String> {
+        let other = (self.image_version != version).then(|| {
+            let before = &self.image_version;
+            format!(
+                "write `image_version = \"{version}\"`, or the next `deploy` or `update` goes back to `{before}`"
+            )
+        });
+        let ids = self.regions.iter().filter(|(_, region)| matches!(region.image, ImageChoice::Id(_)));
+        let ids = ids.map(|(region, _)| {
+            format!("take `image_id` out of `[regions.{region}]`, or the next `deploy` or `update` goes back to that image")
+        });
+        other.into_iter().chain(ids).collect()
     }
 
     /// Where code of functions lies: beside each fleet, and at home for those over the domains table, also where no fleet is.
@@ -264,7 +298,7 @@ impl Common {
         let instance_type = file.instance_type.or_else(|| self.instance_type.clone());
         Ok(RegionWanted {
             network,
-            image_id: file.image_id,
+            image: file.image_id.map_or(ImageChoice::Published, ImageChoice::Id),
             instance_type: instance_type.unwrap_or_else(|| "t4g.micro".to_owned()),
             instance_count,
             settings_parameter: file.settings_parameter,
@@ -303,6 +337,10 @@ pub(crate) enum WantedError {
     ServiceRole(String),
     #[error(transparent)]
     DomainFunctions(#[from] FunctionsError),
+    #[error(
+        "{field}: `{written}` is not a version; write it like `0.1.0`: at most 64 letters, digits and `.`, `+`, `~`, `-`"
+    )]
+    ImageVersion { field: &'static str, written: String },
     #[error("edge: `hosted_zone_id` and `name` go together; set both or none")]
     ZoneAndName,
     #[error("regions: there is none; add a table like `[regions.eu-central-1]`")]
@@ -317,6 +355,17 @@ pub(crate) enum WantedError {
         "regions.{region}.metrics_source: `{written}` is not an IPv4 network of at most 2^24 addresses; write it like `10.0.0.0/16`, or leave it out"
     )]
     MetricsSource { region: String, written: String },
+}
+
+/// As the template demands it. In the value of a filter of EC2's, `*` and `?` would stand for others.
+fn image_version(field: &'static str, text: &str) -> Result<String, WantedError> {
+    let is_part = |char: char| char.is_ascii_alphanumeric() || ".+~-".contains(char);
+    let fits = (1..=64).contains(&text.len()) && text.chars().all(is_part);
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err(WantedError::ImageVersion { field, written: text.to_owned() })
+    }
 }
 
 /// As EC2 takes it: metrics are for a network, not for everybody.
@@ -410,6 +459,8 @@ pub(crate) mod tests {
             (format!("service_role = \"deployer\"\n{good}"), "service_role: `deployer` is not a role's ARN"),
             (format!("service_role = \"arn:aws:iam::1:role/a\"\n{good}"), "is not a role's ARN"),
             (format!("service_role = \"arn:aws:iam::111122223333:user/a\"\n{good}"), "is not a role's ARN"),
+            (good.replace("\"0.1.0\"", "\"latest one\""), "image_version: `latest one` is not a version"),
+            (good.replace("\"0.1.0\"", "\"\""), "image_version: `` is not a version"),
             (good.replace("[regions.eu-central-1]", "[regions]"), "regions: there is none"),
         ] {
             let error = parse(&text).unwrap_err().to_string();
@@ -423,6 +474,29 @@ pub(crate) mod tests {
             let text = format!("{}metrics_source = \"{source}\"\n", file(&["eu-central-1"]));
             let region = parse(&text).unwrap().regions.into_values().next().unwrap();
             assert_eq!(region.metrics_source, source);
+        }
+    }
+
+    #[test]
+    fn what_the_file_says_otherwise_is_named() {
+        let by_id = |region: &str| format!("take `image_id` out of `[regions.{region}]`");
+        let other =
+            "write `image_version = \"0.2.0\"`, or the next `deploy` or `update` goes back to `0.1.0`";
+        let plain = file(&["eu-central-1", "us-east-1"]);
+        let pinned = format!("{plain}image_id = \"ami-1\"\n");
+        for (text, version, named) in [
+            (&plain, "0.1.0", vec![]),
+            (&plain, "0.2.0", vec![other.to_owned()]),
+            (&pinned, "0.1.0", vec![by_id("us-east-1")]),
+            (&pinned, "0.2.0", vec![other.to_owned(), by_id("us-east-1")]),
+        ] {
+            let wanted = parse(text).unwrap();
+            let edits = wanted.edits_for(version);
+            let fit = edits.iter().zip(&named).all(|(edit, named)| edit.starts_with(named));
+            assert!(fit && edits.len() == named.len(), "{version}: {edits:?}");
+            let wanted = wanted.with_image_version(version).unwrap();
+            assert_eq!(wanted.image_version, version);
+            assert!(wanted.regions.values().all(|region| region.image == ImageChoice::Tagged), "{text}");
         }
     }
 

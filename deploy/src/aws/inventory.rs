@@ -42,11 +42,33 @@ impl Aws {
 
     pub(crate) async fn image(&self, region: &Region, id: &str) -> Result<Option<Image>, Fault> {
         let answer = absent(self.ec2(region, "DescribeImages", &[("ImageId.1", id)]).await)?;
-        Ok(answer.list("imagesSet").first().map(|image| Image {
-            id: image.text("imageId").to_owned(),
-            architecture: image.text("architecture").to_owned(),
-            is_available: image.text("imageState") == "available",
-        }))
+        Ok(answer.list("imagesSet").first().map(read_image))
+    }
+
+    /// The account's own images of this version, for a type's architecture as `xtask` names it; in the order of their ids.
+    pub(crate) async fn images_of_version(
+        &self,
+        region: &Region,
+        version: &str,
+        architecture: &str,
+    ) -> Result<Vec<Image>, Fault> {
+        let fields = [
+            ("Owner.1", "self"),
+            ("Filter.1.Name", "tag:Application"),
+            ("Filter.1.Value.1", "gatehouse"),
+            ("Filter.2.Name", "tag:Version"),
+            ("Filter.2.Value.1", version),
+            ("Filter.3.Name", "tag:Architecture"),
+            ("Filter.3.Value.1", architecture),
+            // One whose copy has failed is none.
+            ("Filter.4.Name", "state"),
+            ("Filter.4.Value.1", "available"),
+            ("Filter.4.Value.2", "pending"),
+        ];
+        let answer = self.ec2(region, "DescribeImages", &fields).await?;
+        let mut images: Vec<_> = answer.list("imagesSet").iter().map(read_image).collect();
+        images.sort_by(|one, other| one.id.cmp(&other.id));
+        Ok(images)
     }
 
     /// The default VPC, and its subnets in zones that offer the type.
@@ -165,6 +187,14 @@ impl Aws {
         fields: &[(&str, &str)],
     ) -> Result<Tree, Fault> {
         self.query("ec2", region, (action, "2016-11-15"), fields).await
+    }
+}
+
+fn read_image(image: &Tree) -> Image {
+    Image {
+        id: image.text("imageId").to_owned(),
+        architecture: image.text("architecture").to_owned(),
+        is_available: image.text("imageState") == "available",
     }
 }
 

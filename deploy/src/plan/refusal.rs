@@ -8,7 +8,7 @@ use super::{
 use crate::{
     found::{Found, FoundRegion},
     stack::{Condition, Kind, StackKey},
-    wanted::{Region, RegionWanted, Stage, Wanted},
+    wanted::{ImageChoice, Region, RegionWanted, Stage, Wanted},
 };
 
 /// Why nothing is changed.
@@ -32,6 +32,16 @@ pub(crate) enum Refusal {
         "regions.{region}.image_id: `{id}` is not there, or is not this account's to launch; images have another id in each region"
     )]
     OtherImage { region: Region, id: String },
+    #[error(
+        "--image-version: this account has no image of version `{version}` in {region} for `{instance_type}`; `cargo xtask image ami` makes it there (`ami_regions`), or name one of another account as `image_id` in `[regions.{region}]` and leave this out"
+    )]
+    NoImageOfVersion { region: Region, version: String, instance_type: String },
+    #[error(
+        "--image-version: `{version}` is the version of {} images in {region} ({}); deregister those that are not meant, or name one as `image_id` in `[regions.{region}]` and leave this out",
+        ids.len(),
+        some(ids)
+    )]
+    SeveralImages { region: Region, version: String, ids: Vec<String> },
     #[error("regions.{region}: the image `{id}` is not available yet; wait until EC2 has copied it")]
     UnfinishedImage { region: Region, id: String },
     #[error("regions.{region}.instance_type: `{instance_type}` is not offered there; choose another")]
@@ -191,6 +201,12 @@ fn by_hand(verb: &str, key: &StackKey, stage: &Stage) -> String {
     format!("aws cloudformation {verb} --stack-name {} --region {}", key.name(stage), key.region)
 }
 
+/// The first of them.
+fn some(ids: &[String]) -> String {
+    let more = if ids.len() > MOST_IDS { " ..." } else { "" };
+    format!("{}{more}", ids.iter().take(MOST_IDS).map(String::as_str).collect::<Vec<_>>().join(" "))
+}
+
 /// What goes with a stack whose deletion goes on.
 fn lost_with(kind: Kind) -> &'static str {
     match kind {
@@ -238,11 +254,19 @@ fn of_image(
     place: &FoundRegion,
 ) -> Option<Refusal> {
     let region = region.clone();
-    match (&place.image, &of_region.image_id) {
+    let version = wanted.image_version.clone();
+    match (&place.image, &of_region.image) {
         (Some(image), _) if image.is_available => None,
         (Some(image), _) => Some(Refusal::UnfinishedImage { region, id: image.id.clone() }),
-        (None, Some(id)) => Some(Refusal::OtherImage { region, id: id.clone() }),
-        (None, None) => Some(Refusal::NoImage { region, version: wanted.image_version.clone() }),
+        (None, ImageChoice::Id(id)) => Some(Refusal::OtherImage { region, id: id.clone() }),
+        (None, ImageChoice::Published) => Some(Refusal::NoImage { region, version }),
+        (None, ImageChoice::Tagged) if place.same_version.is_empty() => {
+            let instance_type = of_region.instance_type.clone();
+            Some(Refusal::NoImageOfVersion { region, version, instance_type })
+        }
+        (None, ImageChoice::Tagged) => {
+            Some(Refusal::SeveralImages { region, version, ids: place.same_version.clone() })
+        }
     }
 }
 
@@ -281,3 +305,6 @@ fn of_edge(refused: &mut Vec<Refusal>, wanted: &Wanted, found: &Found) {
         }
     }
 }
+
+/// How many a person looks at.
+const MOST_IDS: usize = 5;

@@ -7,7 +7,7 @@ use crate::{
     domain_functions::DomainFunctions,
     found::{Found, FoundStack},
     stack::{Condition, Kind, StackKey},
-    wanted::{Region, RegionWanted, Wanted},
+    wanted::{ImageChoice, Region, RegionWanted, Wanted},
 };
 
 /// Which stacks a rollout is about.
@@ -241,7 +241,10 @@ impl Rollout<'_> {
         let network = wanted.network.as_ref().or(place.and_then(|place| place.network.as_ref()));
         let of_network = |text: Option<String>| text.map_or(Value::Open("the default VPC's"), Value::Known);
         let image = place.and_then(|place| place.image.as_ref()).map(|image| image.id.clone());
-        let image = image.or_else(|| wanted.image_id.clone());
+        let image = image.or_else(|| match &wanted.image {
+            ImageChoice::Id(id) => Some(id.clone()),
+            ImageChoice::Published | ImageChoice::Tagged => None,
+        });
         let [artifacts, domains, edge] = [
             StackKey::new(Kind::Artifacts, region),
             StackKey::new(Kind::Domains, &self.wanted.home),

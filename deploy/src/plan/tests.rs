@@ -8,7 +8,7 @@ use crate::{
     domain_functions::{DomainFunctions, Verifier},
     found::{Found, FoundPackage, FoundRegion, FoundStack, Image, InstanceType, Used},
     stack::{Kind, StackKey},
-    wanted::{Network, Region, Wanted, tests::wanted},
+    wanted::{ImageChoice, Network, Region, Wanted, tests::wanted},
 };
 
 const HOME: &str = "eu-central-1";
@@ -30,6 +30,7 @@ fn empty_account() -> Found {
         instance_type: Some(InstanceType { vcpus: 2, architectures: vec!["arm64".to_owned()] }),
         vcpus_permitted: Some(6),
         has_code: false,
+        ..FoundRegion::default()
     };
     let regions = [HOME, AWAY].map(region);
     Found {

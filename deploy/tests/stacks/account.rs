@@ -102,16 +102,26 @@ impl Account {
         text.lines().map(|line| Call::of(&serde_json::from_str(line).unwrap())).collect()
     }
 
+    /// Of all regions this one alone is in trouble from now on: `silent`, or `failing`.
+    pub(crate) fn trouble(&self, kind: &str, region: &str) {
+        self.get(&format!("/trouble/{kind}/{region}"));
+    }
+
     /// What there is in the account, of what costs something: number by kind, without what is none.
     pub(crate) fn left(&self) -> Vec<(String, u64)> {
-        let mut stream = TcpStream::connect(self.url.trim_start_matches("http://")).unwrap();
-        stream.write_all(b"GET /left HTTP/1.0\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let body = answer.split_once("\r\n\r\n").unwrap().1;
-        let counts: serde_json::Map<String, Value> = serde_json::from_str(body).unwrap();
+        let counts: serde_json::Map<String, Value> = serde_json::from_str(&self.get("/left")).unwrap();
         let counts = counts.into_iter().map(|(kind, count)| (kind, count.as_u64().unwrap()));
         counts.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// What the double itself answers.
+    fn get(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(self.url.trim_start_matches("http://")).unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.split(' ').nth(1).is_some_and(|status| status.starts_with('2')), "{path}: {answer}");
+        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
     }
 
     fn write(&self, name: &str, text: &str) {

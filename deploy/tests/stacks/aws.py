@@ -2,7 +2,7 @@
 
 Started as `aws.py CALLS`: prints its URL once it listens, and writes each call to the file CALLS, one JSON object a line.
 What is added answers as the API references say: change sets whose stacks have outputs, stacks that take a while, termination
-protection, a creation that is undone and an update that turns back (for the image named `bad`), tables that are retained although their
+protection, regions in trouble (`/trouble/silent/us-east-1`), a creation that is undone and an update that turns back (for the image named `bad`), tables that are retained although their
 stack's creation was undone (for the key named `broken`), buckets that are not deleted while
 anything is in them, accelerators, alarms, quotas, a busy service. Endpoints are the instances in service, as the fleet's function would have them.
 """
@@ -45,6 +45,8 @@ ACCELERATORS, GROUPS = {}, {}
 QUOTAS = {"vcpus": 32.0, "accelerators": 20.0}
 # Of so many calls, one is told to come again.
 BUSY, NUMBERS = 11, itertools.count(1)
+# Regions in trouble, by what is the matter: `silent` ones answer nothing for a minute, `failing` ones a fault of theirs.
+TROUBLE = {"silent": set(), "failing": set()}
 # How often a stack's events are read before they tell that its operation has ended.
 LOOKS = 2
 
@@ -423,6 +425,13 @@ def served(application, calls):
             said = json.dumps(left()).encode()
             start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(said)))])
             return [said]
+        if environ["PATH_INFO"].startswith("/trouble/"):
+            _, _, kind, region = environ["PATH_INFO"].split("/")
+            for regions in TROUBLE.values():
+                regions.clear()
+            TROUBLE[kind].add(region)
+            start_response("204 No Content", [])
+            return []
         one = call(environ, body)
         # boto3's calls are the double's own.
         own = "Boto3" in environ.get("HTTP_USER_AGENT", "")
@@ -432,6 +441,11 @@ def served(application, calls):
             said = b"<ErrorResponse><Error><Code>Throttling</Code><Message>Rate exceeded</Message></Error></ErrorResponse>"
             start_response(code, [("Content-Type", "text/xml"), ("Content-Length", str(len(said)))])
             return [said]
+        if not own and one["region"] in TROUBLE["silent"]:
+            threading.Event().wait(60)
+        if not own and one["region"] in TROUBLE["failing"] | TROUBLE["silent"]:
+            start_response("500 Internal Server Error", [("Content-Length", "0")])
+            return [b""]
         if not own:
             calls.write(json.dumps(one) + "\n")
             calls.flush()
@@ -449,15 +463,28 @@ def served(application, calls):
 
 
 def publish():
-    """The image of each region, found by its parameters; and one that never becomes healthy."""
-    for region in REGIONS:
-        ec2 = boto3.client("ec2", endpoint_url=URL, region_name=region, **KEYS)
-        ssm = boto3.client("ssm", endpoint_url=URL, region_name=region, **KEYS)
-        for name, version in (("good", "0.1.0"), ("newer", "0.2.0"), ("bad", "0.3.0")):
+    """The image of each region, found by its parameters and its tags; one that never becomes healthy; and some that have tags alone."""
+    home, away = ((region,) for region in REGIONS)
+    for name, version, architecture, regions in (
+        ("good", "0.1.0", "arm64", REGIONS),
+        ("newer", "0.2.0", "arm64", REGIONS),
+        ("bad", "0.3.0", "arm64", REGIONS),
+        ("other architecture", "0.2.0", "amd64", REGIONS),
+        ("twice", "0.4.0", "arm64", REGIONS),
+        ("twice again", "0.4.0", "arm64", away),
+        ("half", "0.5.0", "arm64", home),
+    ):
+        for region in regions:
+            ec2 = boto3.client("ec2", endpoint_url=URL, region_name=region, **KEYS)
             image = ec2.register_image(Name=name, RootDeviceName="/dev/xvda")["ImageId"]
             # Which the call does not take over.
-            ec2_backends[ACCOUNT][region].amis[image].architecture = "arm64"
-            ssm.put_parameter(Name=f"/gatehouse/images/{version}/arm64", Value=image, Type="String")
+            ec2_backends[ACCOUNT][region].amis[image].architecture = {"amd64": "x86_64"}.get(architecture, architecture)
+            # As packer/image.pkr.hcl has them.
+            tags = {"Application": "gatehouse", "Version": version, "Architecture": architecture}
+            ec2.create_tags(Resources=[image], Tags=[{"Key": key, "Value": value} for key, value in tags.items()])
+            if name in ("good", "newer", "bad"):
+                ssm = boto3.client("ssm", endpoint_url=URL, region_name=region, **KEYS)
+                ssm.put_parameter(Name=f"/gatehouse/images/{version}/arm64", Value=image, Type="String")
             if name == "bad":
                 BAD[region] = image
 

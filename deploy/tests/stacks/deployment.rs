@@ -224,6 +224,106 @@ fn an_update_that_turns_back_stops_before_the_next_region() {
 }
 
 #[test]
+fn an_update_by_version_takes_the_one_image_of_it_that_each_region_has() {
+    let account = Account::start();
+    account.describe("0.1.0", &BOTH);
+    account.run("deploy").succeeded(&account);
+    account.calls();
+
+    for (version, said) in [
+        ("0.4.0", vec!["refused: --image-version: `0.4.0` is the version of 2 images in us-east-1 (ami-"]),
+        (
+            "0.5.0",
+            vec!["refused: --image-version: this account has no image of version `0.5.0` in us-east-1"],
+        ),
+        ("0.9.0", vec!["`0.9.0` in eu-central-1", "`0.9.0` in us-east-1"]),
+        ("0.2.*", vec!["error: --image-version: `0.2.*` is not a version"]),
+    ] {
+        let refused = account.run(&format!("update --image-version {version}"));
+        assert_eq!(refused.code, Some(1), "{refused:#?}");
+        assert!(said.iter().all(|said| refused.err.contains(said)), "{said:?}: {refused:#?}");
+        let count = refused.err.matches("refused: ").count() + refused.err.matches("error: ").count();
+        assert_eq!(count, said.len(), "{refused:#?}");
+    }
+    let dry = account.run("update --image-version 0.2.0 --dry-run");
+    dry.succeeded(&account);
+    for region in BOTH {
+        let step = ": update gatehouse-tst-fleet: ImageId=ami-";
+        let line = dry.out.lines().find(|line| line.contains(region)).unwrap();
+        assert!(line.contains(step) && line.ends_with(" ImageVersion=0.2.0"), "{dry:#?}");
+    }
+    assert!(changes(&account.calls()).is_empty());
+
+    let updated = account.run("update --image-version 0.2.0");
+    updated.succeeded(&account);
+    let said = "fleet-tst.toml: write `image_version = \"0.2.0\"`, or the next `deploy` or `update` goes back to `0.1.0`";
+    assert!(updated.err.contains(said), "{updated:#?}");
+    assert_eq!(account.run("status").out.matches(" 0.2.0 ").count(), 2);
+    // Which is so.
+    let back = account.run("deploy --dry-run");
+    assert_eq!(back.out.matches("ImageVersion=0.1.0").count(), 2, "{back:#?}");
+    account.describe("0.2.0", &BOTH);
+    let again = account.run("update --image-version 0.2.0");
+    assert_eq!(again.out, "nothing to do: everything is as wanted\n");
+    assert!(!again.err.contains("goes back"), "{again:#?}");
+    // The command comes before an id in the file.
+    account.describe_with("0.2.0", &["us-east-1"], "[regions.eu-central-1]\nimage_id = \"ami-1\"\n");
+    let named = account.run("update --image-version 0.2.0");
+    assert_eq!(named.out, "nothing to do: everything is as wanted\n", "{named:#?}");
+    assert!(named.err.contains("take `image_id` out of `[regions.eu-central-1]`"), "{named:#?}");
+}
+
+#[test]
+fn a_region_in_trouble_is_named_and_holds_up_no_other() {
+    let account = Account::start();
+    account.describe("0.1.0", &BOTH);
+    account.run("deploy").succeeded(&account);
+    let status = |region: &str, kind: &str| {
+        account.trouble(kind, region);
+        let table = account.run("status --within 5");
+        let json = account.run("status --within 5 --json");
+        assert_eq!((table.code, json.code), (Some(1), Some(1)), "{kind} {region}: {table:#?}");
+        let status: Value = serde_json::from_str(&json.out).unwrap();
+        let shown = status["fleets"].as_array().unwrap().iter();
+        let shown: Vec<_> = shown.map(|fleet| fleet["region"].as_str().unwrap().to_owned()).collect();
+        let unanswered = status["unanswered_regions"].as_array().unwrap().clone();
+        (table.out, shown, unanswered)
+    };
+    for (kind, said) in [
+        ("silent", "fault: us-east-1: nothing was answered within 5 s; see whether AWS"),
+        ("failing", "fault: us-east-1: cloudformation:DescribeStacks: status 500: ; see whether AWS"),
+    ] {
+        let (table, shown, unanswered) = status("us-east-1", kind);
+        assert!(table.contains(said), "{table}");
+        assert!(
+            !table.contains("no fleet") && !table.contains("missing"),
+            "not known is not absent: {table}"
+        );
+        let line = table.lines().find(|line| line.starts_with("eu-central-1 ")).unwrap();
+        assert!(line.contains("CREATE_COMPLETE") && line.contains("1/1"), "{table}");
+        assert_eq!(shown, ["eu-central-1"]);
+        assert_eq!(unanswered.len(), 1, "{unanswered:?}");
+        assert_eq!(unanswered[0]["region"], "us-east-1");
+    }
+    // Neither the account's number nor its regions are told then.
+    let (table, shown, _) = status("eu-central-1", "silent");
+    assert!(table.contains("fault: eu-central-1: nothing was answered within 5 s"), "{table}");
+    assert!(table.contains("fault: the account's regions are not known"), "{table}");
+    assert_eq!(shown, ["us-east-1"]);
+    // There is Global Accelerator's API.
+    let (table, shown, _) = status("us-west-2", "failing");
+    assert!(
+        table.contains("fault: us-east-1: its endpoints are not known: us-west-2: globalaccelerator:"),
+        "{table}"
+    );
+    assert_eq!(shown, BOTH);
+    // A region that was not asked for holds up nothing.
+    let chosen = account.run("status --region us-east-1 --within 5 --json");
+    let status: Value = serde_json::from_str(&chosen.out).unwrap();
+    assert_eq!(status["unanswered_regions"], serde_json::json!([]), "{chosen:#?}");
+}
+
+#[test]
 fn what_cannot_be_done_is_said_before_anything_is_changed() {
     let account = Account::start();
     account.describe("0.1.0", &["eu-central-1", "eu-moon-1"]);

@@ -16,6 +16,7 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     task::{Poll, ready},
+    time::Duration,
 };
 
 use hyper::{
@@ -225,20 +226,24 @@ async fn drive<C: Connection, O: Fn() -> Outgoing>(connection: C, watch: Watch<'
 }
 
 /// Ready when connections are to end and this one can end without losing a request: an HTTP/1.1 client that has just
-/// connected has one on its way, and the connection would be closed under it. Leaving may take minutes, in which HTTP/2 clients connect again:
-/// each is to get one answer, too, before it hears GOAWAY; and HTTP/1.1 clients have time to hear of the end by their next answer, since any
-/// connection that is closed may have a request on its way.
+/// connected has one on its way, and so may any that is idle, and the connection would be closed under it. HTTP/1.1 clients hear of the end by
+/// their next answer: as long as the instance is leaving, which may take minutes, and for [`IDLE_GRACE`] when the process is to end. An HTTP/2
+/// client that connects while the instance leaves is to get one answer, too, before it hears GOAWAY.
 async fn may_end(mut phase: PhaseWatch, activity: Activity, is_told_by_answers: bool) {
     let ends = |phase: &Phase| phase.ends_connections() && !(is_told_by_answers && *phase == Phase::Leaving);
+    let mut pause = if is_told_by_answers { IDLE_GRACE } else { Duration::ZERO };
     loop {
         let Ok(now) = phase.wait_for(ends).await.map(|phase| *phase) else {
             return std::future::pending().await;
         };
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
         let waits = is_told_by_answers || now == Phase::Leaving;
         if activity.has_served() || !waits {
             return;
         }
-        tokio::time::sleep(RECONSIDER).await;
+        pause = RECONSIDER;
     }
 }
 
@@ -325,4 +330,7 @@ where
 }
 
 /// How often a connection that has not carried a request yet is looked at again while draining.
-const RECONSIDER: std::time::Duration = std::time::Duration::from_millis(50);
+const RECONSIDER: Duration = Duration::from_millis(50);
+/// How long an idle HTTP/1.1 connection stays for a request that may be on its way when the process is to end: more than a round trip of any
+/// client, and less than an instance listens that was told to end (`QUIET`), which it delays little.
+const IDLE_GRACE: Duration = Duration::from_secs(1);

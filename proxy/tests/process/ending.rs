@@ -14,7 +14,11 @@ use std::{
 use anyhow::ensure;
 use nix::sys::signal::Signal;
 
-use crate::fixture::{Instance, Manager, Place, eventually, health};
+use crate::{
+    fixture::{Instance, Manager, Place, eventually, health},
+    lifecycle::{Client, becomes},
+    server::{Answer, Server},
+};
 
 #[test]
 fn an_instance_that_nobody_uses_ends_at_once() {
@@ -25,6 +29,32 @@ fn an_instance_that_nobody_uses_ends_at_once() {
     let took = end(&mut instance);
     // 0.2 s by itself; a machine that builds beside it may take a while to let it run.
     assert!(took < Duration::from_millis(1500), "{took:?}");
+}
+
+#[test]
+fn a_request_that_comes_just_after_sigterm_is_answered_and_told_to_close() {
+    let upstream = Server::start(|_| Answer::of(200, "an answer"));
+    let answer = (0..5).find_map(|_| {
+        let (place, manager) = (Place::new(), Manager::new());
+        place.write(&format!(
+            "[worker]\nthreads = 1\n[upstream]\npermitted_networks = [\"127.0.0.0/8\"]\n\
+             [domains]\nstatic = [{{ name = \"a.example\", target = \"{}\" }}]",
+            upstream.url()
+        ));
+        let mut instance = Instance::start(&place, &manager, Vec::new(), &[]);
+        manager.hear_until("STATUS=Serving");
+        let answer = Client::asks_at_the_end(&place, || {
+            let told = Instant::now();
+            instance.signal(Signal::SIGTERM);
+            // By then its one worker has told its connections, too.
+            becomes(&place, 503);
+            told
+        });
+        assert!(instance.end().success());
+        answer
+    });
+    let answer = answer.expect("this machine is too slow");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
 }
 
 #[test]

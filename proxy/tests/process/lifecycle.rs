@@ -4,6 +4,7 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     sync::{Arc, Mutex, mpsc},
+    time::{Duration, Instant},
 };
 
 use anyhow::ensure;
@@ -105,7 +106,8 @@ fn the_region_of_the_instance_is_taken_when_nothing_else_says_one() {
     }
 }
 
-fn becomes(place: &Place, wanted: u16) {
+/// Waits until its health says `wanted`.
+pub(crate) fn becomes(place: &Place, wanted: u16) {
     eventually(&format!("health {wanted}"), || {
         let status = health(place.http())?;
         ensure!(status == wanted, "{status}");
@@ -154,6 +156,23 @@ impl Client {
         self.0.write_all(text.as_bytes()).unwrap();
     }
 
+    /// What a second request is answered on a connection that was idle when its instance began to end, of which `end` tells the moment: all of it,
+    /// until the other side closes. None where this machine took so long that such a connection may be closed already.
+    pub(crate) fn asks_at_the_end(place: &Place, end: impl FnOnce() -> Instant) -> Option<String> {
+        let mut client = Self::ask(place, "/");
+        let first = client.answer();
+        assert!(first.starts_with("HTTP/1.1 200") && !first.contains("connection: close"), "{first}");
+        let ended = end();
+        let sent = client.0.write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
+        if ended.elapsed() >= IDLE_GRACE {
+            return None;
+        }
+        sent.unwrap();
+        let answer = client.answer();
+        assert_eq!(client.0.read(&mut [0; 1]).unwrap(), 0, "the connection goes on");
+        Some(answer)
+    }
+
     /// All that comes until the other side closes.
     pub(crate) fn answer(&mut self) -> String {
         let mut text = Vec::new();
@@ -170,3 +189,6 @@ impl Client {
         String::from_utf8(text).unwrap()
     }
 }
+
+/// For so long an idle connection stays at the end of its instance.
+const IDLE_GRACE: Duration = Duration::from_secs(1);

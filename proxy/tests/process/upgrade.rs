@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     sync::{Mutex, mpsc},
+    time::Instant,
 };
 
 use anyhow::ensure;
@@ -184,6 +185,39 @@ fn a_request_that_takes_long_is_answered_by_the_predecessor() {
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("an answer"), "{answer}");
     assert!(answer.contains("connection: close"), "{answer}");
     assert!(first.end().success());
+}
+
+#[test]
+fn a_request_that_comes_just_after_an_upgrade_is_answered_by_the_predecessor_and_told_to_close() {
+    let upstream = Server::start(|_| Answer::of(200, "an answer"));
+    let answer = (0..5).find_map(|_| {
+        let stage = Stage::new(&format!(
+            "[upstream]\npermitted_networks = [\"127.0.0.0/8\"]\n\
+             [domains]\nstatic = [{{ name = \"a.example\", target = \"{}\" }}]",
+            upstream.url()
+        ));
+        let mut first = stage.start();
+        let mut upgrading = stage.place.command("gatehouse.toml", "upgrade");
+        let mut upgrading = upgrading.envs(CREDENTIALS).spawn().unwrap();
+        let answer = Client::asks_at_the_end(&stage.place, || {
+            let mut before = Instant::now();
+            eventually("the successor", || {
+                let is_there = first.log().contains("a successor serves: nothing more is accepted");
+                if !is_there {
+                    before = Instant::now();
+                }
+                ensure!(is_there, "{}", first.log());
+                Ok(())
+            });
+            before
+        });
+        assert!(upgrading.wait().unwrap().success());
+        let _successor = Successor::of(&stage.status());
+        assert!(first.end().success());
+        answer
+    });
+    let answer = answer.expect("this machine is too slow");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
 }
 
 #[test]

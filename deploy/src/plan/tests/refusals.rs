@@ -25,15 +25,30 @@ fn a_refusal_comes_before_any_change() {
         wanted.edge.hosted_zone_id = "Z1".to_owned();
         wanted.edge.name = "edge.example.com".to_owned();
     }
-    let cases: [(Spoil, &str); 17] = [
+    let cases: [(Spoil, &str); 19] = [
         (|_, found| assert!(found.regions.remove(&region(AWAY))), "region: `us-east-1` is none"),
         (|_, found| place(found).image = None, "regions.us-east-1: no image of version `0.1.0`"),
         (
             |wanted, found| {
-                wanted.regions.get_mut(&region(AWAY)).unwrap().image_id = Some("ami-9".to_owned());
+                wanted.regions.get_mut(&region(AWAY)).unwrap().image = ImageChoice::Id("ami-9".to_owned());
                 place(found).image = None;
             },
             "regions.us-east-1.image_id: `ami-9` is not there",
+        ),
+        (
+            |wanted, found| {
+                wanted.regions.get_mut(&region(AWAY)).unwrap().image = ImageChoice::Tagged;
+                place(found).image = None;
+            },
+            "--image-version: this account has no image of version `0.1.0` in us-east-1 for `t4g.micro`",
+        ),
+        (
+            |wanted, found| {
+                wanted.regions.get_mut(&region(AWAY)).unwrap().image = ImageChoice::Tagged;
+                place(found).image = None;
+                place(found).same_version = (1..8).map(|number| format!("ami-{number}")).collect();
+            },
+            "`0.1.0` is the version of 7 images in us-east-1 (ami-1 ami-2 ami-3 ami-4 ami-5 ...); deregister",
         ),
         (
             |_, found| place(found).image.as_mut().unwrap().is_available = false,

@@ -37,12 +37,13 @@ pub(super) use on_both;
 
 on_both! {
     a_kept_connection_carries_requests_until_draining_ends_it,
-    a_kept_connection_of_an_instance_that_leaves_is_told_to_close_by_its_next_answer,
+    a_kept_connection_is_told_to_close_by_its_next_answer_whatever_ends_it,
     a_request_in_flight_when_draining_begins_is_answered,
     a_connection_taken_while_draining_carries_one_request,
     who_was_to_leave_and_may_stay_keeps_connections,
     a_connection_over_http2_taken_while_leaving_carries_a_request_before_goaway,
     draining_sends_goaway_and_finishes_the_streams_that_are_open,
+    a_request_that_crosses_goaway_is_answered,
     an_answer_that_closes_ends_a_connection_over_http2,
     a_client_that_does_not_read_is_cut,
     an_unused_connection_over_http2_is_not_kept_by_a_ping,
@@ -69,27 +70,20 @@ async fn a_kept_connection_carries_requests_until_draining_ends_it<T: Transport>
     }
 }
 
-/// Closed at once, a request that is on its way would be lost; and there is time.
-async fn a_kept_connection_of_an_instance_that_leaves_is_told_to_close_by_its_next_answer<T: Transport>(
-    transport: T,
-) {
-    for asks_again in [true, false] {
+/// Closed at once, a request that is on its way would be lost.
+async fn a_kept_connection_is_told_to_close_by_its_next_answer_whatever_ends_it<T: Transport>(transport: T) {
+    for phase in ENDS {
         let edge = Edge::new(&transport, Version::Http1, LimitsConfig::default());
         let mut client = edge.connect().await;
         client.write_all(REQUEST).await.unwrap();
         assert!(answer(&mut client).await.starts_with("HTTP/1.1 200"));
-        edge.phase.send_replace(Phase::Leaving);
+        edge.phase.send_replace(phase);
         let early = tokio::time::timeout(Duration::from_millis(200), client.read_u8()).await;
-        assert!(early.is_err(), "it was closed: {early:?}");
-        if asks_again {
-            client.write_all(REQUEST).await.unwrap();
-            let answer = rest(&mut client).await;
-            assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
-        } else {
-            // When the instance ends, there is no time any more.
-            edge.phase.send_replace(Phase::Draining);
-            assert_eq!(rest(&mut client).await, "");
-        }
+        assert!(early.is_err(), "{phase:?}: it was closed: {early:?}");
+        client.write_all(REQUEST).await.unwrap();
+        let answer = rest(&mut client).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{phase:?}: {answer}");
+        assert!(answer.contains("connection: close"), "{phase:?}: {answer}");
     }
 }
 
@@ -201,20 +195,96 @@ async fn an_unused_connection_over_http2_is_not_kept_by_a_ping<T: Transport>(tra
         LimitsConfig { idle: Span::millis(200), ..LimitsConfig::default() },
     );
     let mut client = edge.connect().await;
-    // RFC 9113 §3.4: the preface, and an empty SETTINGS frame.
-    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    client.write_all(PREFACE).await.unwrap();
     edge.ended(LimitReached::Idle).await;
-    let mut frames = Vec::new();
-    let _ = client.read_to_end(&mut frames).await;
-    let (mut types, mut rest) = (Vec::new(), frames.as_slice());
-    while let [high, middle, low, kind, _, _, _, _, _, behind @ ..] = rest {
-        let length = usize::from(*high) << 16 | usize::from(*middle) << 8 | usize::from(*low);
-        types.push(*kind);
-        rest = &behind[length..];
+    let mut types = Vec::new();
+    while let Some(frame) = Frame::read(&mut client).await {
+        types.push(frame.kind);
     }
-    let goaway = types.iter().position(|kind| *kind == 7).expect("it is told to go away");
+    let goaway = types.iter().position(|kind| *kind == GOAWAY).expect("it is told to go away");
     // RFC 9113 §6.7; the one that ends it in order comes behind GOAWAY.
-    assert!(!types[..goaway].contains(&6), "{types:?}");
+    assert!(!types[..goaway].contains(&PING), "{types:?}");
+}
+
+/// RFC 9113 §6.8: a first GOAWAY shuts no stream out, and the last one names the last stream that was taken.
+async fn a_request_that_crosses_goaway_is_answered<T: Transport>(transport: T) {
+    for phase in ENDS {
+        let edge = Edge::new(&transport, Version::Http2, LimitsConfig::default());
+        let mut client = edge.connect().await;
+        client.write_all(PREFACE).await.unwrap();
+        client.write_all(&http2_request(1)).await.unwrap();
+        until_headers_of(&mut client, 1).await;
+        edge.phase.send_replace(phase);
+        let mut told = Vec::new();
+        let ping = loop {
+            let frame = Frame::read(&mut client).await.unwrap();
+            match frame.kind {
+                GOAWAY => told.push(frame),
+                PING => break frame,
+                _ => {}
+            }
+        };
+        // It was on its way.
+        client.write_all(&http2_request(3)).await.unwrap();
+        client.write_all(&Frame { kind: PING, flags: ACK, ..ping }.bytes()).await.unwrap();
+        let mut answered = false;
+        while let Some(frame) = Frame::read(&mut client).await {
+            answered |= frame.kind == HEADERS && frame.stream == 3;
+            if frame.kind == GOAWAY {
+                told.push(frame);
+            }
+        }
+        assert!(answered, "{phase:?}");
+        // The last stream, and NO_ERROR.
+        let wanted: [&[u8]; 2] = [&[0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0], &[0, 0, 0, 3, 0, 0, 0, 0]];
+        let told: Vec<_> = told.iter().map(|frame| frame.payload.as_slice()).collect();
+        assert_eq!(told, wanted, "{phase:?}");
+    }
+}
+
+/// One frame of HTTP/2 (RFC 9113 §4.1).
+#[derive(Debug)]
+struct Frame {
+    kind: u8,
+    flags: u8,
+    stream: u32,
+    payload: Vec<u8>,
+}
+
+impl Frame {
+    /// The next one; none where the connection has ended.
+    async fn read(client: &mut TcpStream) -> Option<Self> {
+        let mut head = [0; 9];
+        client.read_exact(&mut head).await.ok()?;
+        let [high, middle, low, kind, flags, stream @ ..] = head;
+        let mut payload = vec![0; usize::try_from(u32::from_be_bytes([0, high, middle, low])).unwrap()];
+        client.read_exact(&mut payload).await.ok()?;
+        Some(Self { kind, flags, stream: u32::from_be_bytes(stream), payload })
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let length = u32::try_from(self.payload.len()).unwrap().to_be_bytes();
+        let mut bytes = length[1..].to_vec();
+        bytes.extend([self.kind, self.flags]);
+        bytes.extend(self.stream.to_be_bytes());
+        bytes.extend(&self.payload);
+        bytes
+    }
+}
+
+/// `GET http://a/` (RFC 7541 §6.1, §6.2.1), without a body.
+fn http2_request(stream: u32) -> Vec<u8> {
+    let payload = vec![0x82, 0x86, 0x84, 0x41, 1, b'a'];
+    Frame { kind: HEADERS, flags: END_STREAM | END_HEADERS, stream, payload }.bytes()
+}
+
+async fn until_headers_of(client: &mut TcpStream, stream: u32) {
+    loop {
+        let frame = Frame::read(client).await.unwrap();
+        if frame.kind == HEADERS && frame.stream == stream {
+            return;
+        }
+    }
 }
 
 fn request(path: &str) -> Request<Empty<Bytes>> {
@@ -373,3 +443,12 @@ const ENDS: [Phase; 3] = [Phase::Leaving, Phase::Draining, Phase::Replaced];
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const LARGE: usize = 16 << 20;
 const PATIENCE: Duration = Duration::from_mins(5);
+/// RFC 9113 §3.4: the preface, and an empty SETTINGS frame.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+/// Types and flags of frames (RFC 9113 §6).
+const HEADERS: u8 = 1;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const ACK: u8 = 1;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;

@@ -17,6 +17,48 @@ fn a_connection_without_a_request_is_closed_after_the_idle_time() {
 }
 
 #[test]
+fn an_idle_connection_stays_for_a_moment_when_the_instance_ends_and_for_no_longer() {
+    for (before, phase) in [
+        (Phase::Serving, Phase::Draining),
+        (Phase::Serving, Phase::Replaced),
+        (Phase::Leaving, Phase::Draining),
+        (Phase::Leaving, Phase::Replaced),
+    ] {
+        paused(Version::Http1, limits(), async move |edge, memory| {
+            let mut client = memory.dial(edge.address).unwrap();
+            client.write_all(REQUEST).await.unwrap();
+            answer(&mut client).await;
+            edge.phase.send_replace(before);
+            sleep(SECOND * 5).await;
+            edge.phase.send_replace(phase);
+            let began = Instant::now();
+            assert_eq!(rest(&mut client).await, "");
+            assert_eq!(began.elapsed(), IDLE_GRACE, "{before:?} {phase:?}");
+        });
+    }
+}
+
+#[test]
+fn a_request_that_has_begun_to_come_within_that_moment_is_answered() {
+    for part in [1, REQUEST.len() - 1, REQUEST.len()] {
+        paused(Version::Http1, limits(), async move |edge, memory| {
+            let mut client = memory.dial(edge.address).unwrap();
+            client.write_all(REQUEST).await.unwrap();
+            answer(&mut client).await;
+            edge.phase.send_replace(Phase::Draining);
+            sleep(IDLE_GRACE.saturating_sub(SECOND / 1000)).await;
+            client.write_all(&REQUEST[..part]).await.unwrap();
+            sleep(SECOND * 5).await;
+            if part < REQUEST.len() {
+                client.write_all(&REQUEST[part..]).await.unwrap();
+            }
+            let answer = rest(&mut client).await;
+            assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
+        });
+    }
+}
+
+#[test]
 fn idle_time_begins_anew_with_each_answer() {
     paused(Version::Http1, limits(), async |edge, memory| {
         let mut client = memory.dial(edge.address).unwrap();
