@@ -286,7 +286,8 @@ impl RequestBody {
         self.left() == Some(0) && !self.has_trailers()
     }
 
-    fn has_trailers(&self) -> bool {
+    /// Whether trailers were read.
+    pub(crate) fn has_trailers(&self) -> bool {
         match &self.source {
             Source::Empty | Source::InDoubt => false,
             Source::Http1(own) => own.inner().is_some_and(|inner| inner.body.has_trailers()),

@@ -17,7 +17,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::handed::{CONTROL_SOCKET, HandedSockets};
 
-/// A bound control socket; dropped, its file goes, unless a successor answers there.
+/// A bound control socket; dropped, its file goes, unless a predecessor or a successor answers there.
 #[derive(Debug)]
 pub struct ControlSocket {
     path: PathBuf,
@@ -29,7 +29,8 @@ pub struct ControlSocket {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SocketFile {
     Ours,
-    Successors,
+    /// A predecessor's still, or a successor's already.
+    Others,
 }
 
 /// Why there is no control socket.
@@ -64,13 +65,20 @@ pub enum SocketError {
 impl ControlSocket {
     /// Binds `path`; what an instance that died left there is removed. A predecessor's socket of this path may have been `handed` over.
     pub fn bind(path: &Path, handed: &mut HandedSockets) -> Result<Self, SocketError> {
-        let listener = if let Some(listener) = handed.unix(path) {
-            listener
+        let (listener, file) = if let Some(listener) = handed.unix(path) {
+            (listener, SocketFile::Others)
         } else {
             clear(path)?;
-            bind(path).map_err(|source| SocketError::Refused { path: path.to_path_buf(), source })?
+            let bound =
+                bind(path).map_err(|source| SocketError::Refused { path: path.to_path_buf(), source });
+            (bound?, SocketFile::Ours)
         };
-        Ok(Self { path: path.to_path_buf(), listener, file: SocketFile::Ours })
+        Ok(Self { path: path.to_path_buf(), listener, file })
+    }
+
+    /// Takes over its file from a predecessor, which no longer answers there.
+    pub fn take_over(&mut self) {
+        self.file = SocketFile::Ours;
     }
 
     /// Whether [`ControlSocket::bind`] would find `path` taken or no socket; makes and removes nothing.
@@ -85,7 +93,7 @@ impl ControlSocket {
 
     /// Leaves its file to a successor, which answers there.
     pub fn leave(mut self) {
-        self.file = SocketFile::Successors;
+        self.file = SocketFile::Others;
     }
 
     /// Where it is.
@@ -163,10 +171,16 @@ mod tests {
         let path = directory.path().join("control.sock");
         let first = open(&path).unwrap();
         let mut handed = HandedSockets::default();
-        let (setting, socket) = first.share().unwrap();
-        handed.add(setting.to_owned(), socket);
-        ControlSocket::probe(&path, &handed).unwrap();
-        let second = ControlSocket::bind(&path, &mut handed).unwrap();
+        let mut hand_over = || {
+            let (setting, socket) = first.share().unwrap();
+            handed.add(setting.to_owned(), socket);
+            ControlSocket::probe(&path, &handed).unwrap();
+            ControlSocket::bind(&path, &mut handed).unwrap()
+        };
+        drop(hand_over());
+        assert!(path.exists(), "one that fails leaves it to its predecessor");
+        let mut second = hand_over();
+        second.take_over();
         first.leave();
         assert!(UnixStream::connect(&path).is_ok());
         drop(second);

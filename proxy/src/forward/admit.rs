@@ -89,13 +89,18 @@ pub(super) fn admit(
     fields: usize,
 ) -> Result<Authority, RequestViolation> {
     // In HTTP/1.1 they were counted as they were read; in HTTP/2 hyper bounds their bytes alone.
-    if head.fields.len() > fields {
+    if head.fields.len() > fields && uncrumbled(&head.fields) > fields {
         return Err(RequestViolation::FieldsMany);
     }
     message(head)?;
     let host = host(head, &Scheme::HTTPS, Some(server_name))?;
     // RFC 6066 §3: a client should not ask for another name than that of the handshake.
     if host.name == *server_name { Ok(host) } else { Err(RequestViolation::HostUnlikeServerName) }
+}
+
+/// How many fields there are where a Cookie in crumbs is one (RFC 9113 §8.2.3).
+fn uncrumbled(fields: &Fields) -> usize {
+    fields.len() - fields.values(FieldName::Cookie).count().saturating_sub(1)
 }
 
 /// The rules for any host: one target, one framing, no field that could be taken for another.
@@ -303,6 +308,9 @@ mod tests {
             ("https://shop.example/", &[("x-note", " a")], Some(FieldWhitespace)),
             ("https://shop.example/", &[("transfer-encoding", "chunked")], Some(TransferVersion)),
             ("http://shop.example/", &[], Some(TargetScheme)),
+            // RFC 9113 §8.2.3: crumbs of one Cookie.
+            ("https://shop.example/", &[("cookie", "a=1"); 9], None),
+            ("https://shop.example/", &[("accept", "a"); 9], Some(FieldsMany)),
         ] {
             assert_eq!(judged(Version::HTTP_2, "GET", target, fields), expected, "{target} {fields:?}");
         }
@@ -363,7 +371,7 @@ mod tests {
                 };
                 head.fields.iter().filter(|field| letters(field.name) == letters(name.as_bytes())).count()
             };
-            assert!(head.fields.len() <= MOST_FIELDS && count("host") <= 1);
+            assert!(uncrumbled(&head.fields) <= MOST_FIELDS && count("host") <= 1);
             assert!(count("content-length") + count("transfer-encoding") <= 1, "{:?}", head.fields);
             assert!(head.version == Version::HTTP_11 || count("transfer-encoding") == 0);
             assert!(head.method != Method::CONNECT);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{StatusCode, Version};
 
 use super::{
     Then,
@@ -69,10 +69,11 @@ impl RequestRefusal {
         }
     }
 
-    /// What becomes of the connection. It ends with the response where the beginning of the next request may be ambiguous, and where its
-    /// name is no longer served.
-    pub(super) fn then(&self) -> Then {
+    /// What becomes of the connection. It ends with the response where its name is no longer served, and over HTTP/1.1 where the beginning
+    /// of the next request may be ambiguous: over HTTP/2 a request's fault is its stream's alone (RFC 9113 §5.4.2).
+    pub(super) fn then(&self, version: Version) -> Then {
         match self {
+            Self::Violation(_) | Self::Failure(_) if version == Version::HTTP_2 => Then::KeepAlive,
             Self::Violation(RequestViolation::HostUnlikeServerName)
             | Self::EntryUnknown
             | Self::Rate(_)

@@ -33,7 +33,7 @@ impl RequestRecord {
             // RFC 9110 §10.2.3: when it makes sense to try again.
             answer.fields.push_named(&header::RETRY_AFTER, &after.as_secs().into());
         }
-        answer.then = refusal.then();
+        answer.then = refusal.then(self.version());
         // RFC 9113 §8.2.2: HTTP/2 has no such field.
         if matches!(answer.then, Then::Close) && self.version() != Version::HTTP_2 {
             answer.fields.push(FieldName::Connection, "close");

@@ -156,6 +156,11 @@ impl<T: Transport> Relay<T> {
         if cdn_loop.has_seen(&head.fields) {
             return Err(RequestRefusal::Loop);
         }
+        // Over HTTP/2 it costs a stream, and a gRPC client may want the response's header section before it sends anything.
+        if !route.upstream.is_http2() {
+            self.upstreams.await_body(&mut upload, client).await?;
+        }
+        // Behind it: a body may have turned out to have no data (RFC 9113 §8.1).
         let (framing, awaits_continue) = (upload.framing(), upload.awaits_continue());
         let public_port = &self.public_port;
         let upgrade = rewrite::upgrade(&head, framing);
@@ -173,12 +178,10 @@ impl<T: Transport> Relay<T> {
         rewrite::request(&mut head, &forward_context);
         self.apply_request_rules(&mut head.fields, admitted, record);
         let host = rewrite::host(route.host, host).map_err(|_| RequestViolation::HostMalformed)?;
-        // Over HTTP/2 it costs a stream, and a gRPC client may want the response's header section before it sends anything.
-        if !route.upstream.is_http2() {
-            self.upstreams.await_body(&mut upload, client).await?;
-        }
         let mut request = RequestWriter::new(head, framing, upload, host);
         request.is_multiplexed = record.version() == Version::HTTP_2;
+        // Most servers send a call's header section with its first message.
+        request.response_limit = is_call.then_some(*limits.tunnel_idle);
         if route.upstream.target.wants_proxy_header() {
             request.client = Some(Rc::new(record.proxied_client()));
         }

@@ -95,7 +95,9 @@ impl Upload {
 
     /// How the end of the body is to be marked. It follows from the body alone, never from the client's fields.
     pub(super) fn framing(&self) -> Framing {
-        match self.body.left() {
+        match self.left() {
+            // Trailers need chunks (RFC 9112 §7.1.2).
+            _ if self.body.has_trailers() => Framing::Chunked,
             Some(0) => Framing::Empty,
             Some(length) => Framing::Length(length),
             None => Framing::Chunked,

@@ -62,7 +62,7 @@ pub(super) fn attach_all(
     let mut changes = Changes::new(previous);
     for interface in interfaces {
         if let Err(error) = attach(program, interface, mode, pins, &mut changes) {
-            changes.undo(pins)?;
+            changes.undo(pins);
             return Err(error);
         }
     }

@@ -273,6 +273,10 @@ impl NamesFollower {
 
     /// Not for longer than user space uses the denial itself.
     fn deny(&self, table: &mut NameTable, denied: &Denied) {
+        // The maps are another program's by then.
+        if self.enforcer.is_over() {
+            return;
+        }
         let Ok(now) = KernelTime::now() else { return };
         if let Err(error) =
             table.deny(&denied.name, now, self.denial_ttl.map_or(denied.ttl, |ttl| ttl.min(denied.ttl)))

@@ -40,12 +40,18 @@ impl Changes {
     }
 
     /// Undoes every step, the last one first. What cannot be undone is logged, and the rest goes on.
-    pub(super) fn undo(self, pins: &Pins) -> Result<(), GuardError> {
+    pub(super) fn undo(self, pins: &Pins) {
         let Self { mut previous, done } = self;
         let mut removal = Removal::Needless;
         for (interface, change) in done.iter().rev() {
             match (change, &mut previous) {
-                (Change::Create(mode), _) => removal = remove_pin(&pins.link(interface.index, *mode))?,
+                (Change::Create(mode), _) => match remove_pin(&pins.link(interface.index, *mode)) {
+                    Ok(removed) => removal = removed,
+                    Err(error) => {
+                        let error = &error as &dyn std::error::Error;
+                        error!(interface = %interface.name, error, "guard: the new program could not be removed");
+                    }
+                },
                 (Change::Replace(mode), Some(program)) => {
                     told(interface, replace(program, interface, &pins.link(interface.index, *mode)));
                 }
@@ -58,7 +64,6 @@ impl Changes {
                 }
             }
         }
-        Ok(())
     }
 }
 

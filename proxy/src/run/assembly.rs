@@ -99,7 +99,7 @@ impl Assembly<'_> {
         let seen = source.see().await;
         let has_socket = handed.has_unix(&config.control_socket());
         let control_socket = if has_socket { SocketUse::Taken } else { SocketUse::Unused };
-        let (known, socket) = self.know(&source, &mut handed).await?;
+        let (known, mut socket) = self.know(&source, &mut handed).await?;
         let (phase, watched) = watch::channel(first_phase(&known.domains, predecessor.as_ref()).await);
         // Whatever was opened and closed again from here on would cost requests.
         let listeners = Listeners::open(&config.listen, threads, inherited, self.manager)?;
@@ -138,6 +138,8 @@ impl Assembly<'_> {
             predecessor.ready(control_socket).await;
             self.manager.catch_up();
         }
+        // Not before: a start that fails leaves it to the predecessor, which goes on.
+        socket.take_over();
         banner.show(self.telemetry, config.log.format);
         // Ready means accepting connections and answering /health, even if nothing can be served.
         let attend = manager::attend(self.manager.clone(), phase.subscribe(), heartbeat, self.watchdog);

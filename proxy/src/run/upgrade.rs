@@ -156,8 +156,10 @@ impl Upgrader<'_> {
         match attempt.unwrap_or(Err(Failure::Late(request.within))) {
             Ok((control_socket, upgraded)) => Ok((Replacement { control_socket, successor }, upgraded)),
             Err(failure) => {
+                // First, so that nobody attaches another program any more, or writes to the same maps.
+                let error = successor.end(failure).await;
                 self.guard.resume_names();
-                Err(successor.end(failure).await)
+                Err(error)
             }
         }
     }

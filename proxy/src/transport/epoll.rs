@@ -19,7 +19,7 @@ use super::{
     Chunk, Listener, Outgoing, SEND_LIMIT, Stream, Transport,
     epoll_socket::EpollSocket,
     queue::SendQueue,
-    socket::{is_silent, local_address, reset_on_close, unacknowledged},
+    socket::{is_silent, local_address, probe_peer, reset_on_close, unacknowledged},
     unix,
 };
 
@@ -159,6 +159,10 @@ impl Stream for EpollStream {
 
     fn reset_on_drop(&self) {
         reset_on_close(&self.socket);
+    }
+
+    fn probe_peer(&self) {
+        probe_peer(&self.socket);
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -87,6 +87,10 @@ impl<S: Stream> Stream for Replayed<S> {
         Stream::reset_on_drop(&self.stream);
     }
 
+    fn probe_peer(&self) {
+        self.stream.probe_peer();
+    }
+
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Stream::poll_shutdown(&mut self.stream, cx)
     }

@@ -5,9 +5,10 @@ use std::{
     mem::MaybeUninit,
     net::{SocketAddr, TcpListener},
     os::fd::{AsFd, AsRawFd},
+    time::Duration,
 };
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::{Interest, unix::AsyncFd};
 
 /// Binds `address` and listens: `SO_REUSEPORT` (one socket per worker), IPv6 apart from IPv4, the backlog the kernel's
@@ -124,8 +125,22 @@ pub(super) fn local_address(socket: &impl AsFd) -> Option<SocketAddr> {
 /// Has the close of `socket` throw away what is unsent and reset the connection (socket(7), `SO_LINGER`).
 pub(super) fn reset_on_close(socket: &impl AsFd) {
     // A socket that is no connection any more has nothing unsent.
-    let _ = SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO));
+    let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }
+
+/// Has the kernel ask the peer of a silent `socket` whether it is there, and end the connection where nothing is acknowledged (tcp(7)).
+pub(super) fn probe_peer(socket: &impl AsFd) {
+    let probes = TcpKeepalive::new().with_time(SILENCE).with_interval(PROBE).with_retries(PROBES);
+    let socket = SockRef::from(socket);
+    // A Unix socket's peer does not vanish, and has none of these.
+    let _ = socket.set_tcp_keepalive(&probes);
+    let _ = socket.set_tcp_user_timeout(Some(SILENCE + PROBE * PROBES));
+}
+
+/// After so long without a byte a peer is asked whether it is there, once each [`PROBE`], and [`PROBES`] times in vain.
+const SILENCE: Duration = Duration::from_secs(20);
+const PROBE: Duration = Duration::from_secs(5);
+const PROBES: u32 = 2;
 
 /// Sends what the kernel takes at once, whatever the socket's mode.
 pub(super) fn send_now(socket: &Socket, slices: &[IoSlice<'_>]) -> io::Result<usize> {

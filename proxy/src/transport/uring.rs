@@ -34,7 +34,9 @@ use super::{
     Chunk, Listener, Outgoing, SEND_LIMIT, Stream, Transport,
     epoll::ended,
     queue::SendQueue,
-    socket::{is_silent, local_address, receive_now, reset_on_close, send_now, unacknowledged, watch},
+    socket::{
+        is_silent, local_address, probe_peer, receive_now, reset_on_close, send_now, unacknowledged, watch,
+    },
     unix,
 };
 
@@ -226,6 +228,10 @@ impl Stream for UringStream {
 
     fn reset_on_drop(&self) {
         reset_on_close(&*self.socket);
+    }
+
+    fn probe_peer(&self) {
+        probe_peer(&*self.socket);
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -50,6 +50,8 @@ pub(super) struct ConnectionPermit(ConnectionSource);
 pub(super) struct ConnectionSource {
     counts: Arc<Counts>,
     slot: CountSlot,
+    /// Whether it is a load balancer or a proxy: how much it does says nothing of any of its clients.
+    is_shared: bool,
 }
 
 impl ConnectionPermit {
@@ -57,13 +59,14 @@ impl ConnectionPermit {
         self.0.clone()
     }
 
-    /// Counts this connection as one from `client` from here on.
-    pub(super) fn recount(&mut self, client: IpAddr) -> Result<(), ConnectionsFull> {
+    /// Counts this connection as one from `client` from here on, which may be a proxy that `is_shared` by clients itself.
+    pub(super) fn recount(&mut self, client: IpAddr, is_shared: bool) -> Result<(), ConnectionsFull> {
         let counts = Arc::clone(&self.0.counts);
         let slot = counts.sources.slot(&network(client));
         let of_source = counts.add(slot);
         counts.remove(std::mem::replace(&mut self.0.slot, slot));
-        counts.admit_of_source(of_source)
+        self.0.is_shared = is_shared;
+        if is_shared { Ok(()) } else { counts.admit_of_source(of_source) }
     }
 }
 
@@ -89,9 +92,14 @@ impl Counts {
 }
 
 impl ConnectionSource {
-    /// How many connections it has open.
+    /// How many connections one client of it has open, as far as is known.
     pub(super) fn connections(&self) -> usize {
-        self.counts.sources.get(self.slot)
+        if self.is_shared { 1 } else { self.counts.sources.get(self.slot) }
+    }
+
+    /// Whether its connections carry requests of many clients.
+    pub(super) fn is_shared(&self) -> bool {
+        self.is_shared
     }
 }
 
@@ -145,7 +153,9 @@ impl Connections {
     /// A place for a connection of a load balancer or a proxy, from which those of many clients come: only the total limits them, until
     /// [`ConnectionPermit::recount`] says whose one is.
     pub(super) fn admit_from_balancer(&self, peer: IpAddr) -> Result<ConnectionPermit, ConnectionsFull> {
-        self.admit_to_total(peer).map(|(place, _)| place)
+        let (mut place, _) = self.admit_to_total(peer)?;
+        place.0.is_shared = true;
+        Ok(place)
     }
 
     /// The place, and how many its source had before.
@@ -153,7 +163,8 @@ impl Connections {
         let counts = &self.0;
         let slot = counts.sources.slot(&network(peer));
         // The place exists from here on, so that its drop undoes both counts whatever is found.
-        let place = ConnectionPermit(ConnectionSource { counts: Arc::clone(counts), slot });
+        let source = ConnectionSource { counts: Arc::clone(counts), slot, is_shared: false };
+        let place = ConnectionPermit(source);
         let total = counts.total.fetch_add(1, Ordering::Relaxed);
         let of_source = counts.add(slot);
         if total >= counts.limit.load(Ordering::Relaxed) {
@@ -165,7 +176,7 @@ impl Connections {
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let Self(ConnectionSource { counts, slot }) = self;
+        let Self(ConnectionSource { counts, slot, .. }) = self;
         counts.total.fetch_sub(1, Ordering::Relaxed);
         counts.remove(*slot);
     }
@@ -204,13 +215,27 @@ mod tests {
             (0..5).map(|_| connections.admit_from_balancer(balancer).ok().unwrap()).collect();
         let full = connections.admit_from_balancer(balancer).err();
         assert_eq!(full, Some(ConnectionsFull::Total), "more than all is too many for it, too");
-        let recounted: Vec<_> = places.iter_mut().map(|place| place.recount(client)).collect();
+        let recounted: Vec<_> = places.iter_mut().map(|place| place.recount(client, false)).collect();
         assert_eq!(recounted[..2], [Ok(()), Ok(())]);
         assert!(recounted[2..].iter().all(|recounted| *recounted == Err(ConnectionsFull::Source)));
         assert_eq!(places[0].source().connections(), 5);
         drop(places);
         assert_eq!((connections.open(), connections.0.active.load(Ordering::Relaxed)), (0, 0));
         assert!(connections.admit(client).is_ok());
+    }
+
+    #[test]
+    fn a_proxys_connections_are_nobodys_crowd() {
+        let connections = Connections::new(100, 100);
+        let proxy: IpAddr = "192.0.2.1".parse().unwrap();
+        let places: Vec<_> = (0..9).map(|_| connections.admit_from_balancer(proxy).ok().unwrap()).collect();
+        let _others = [2, 3].map(|host| connections.admit([192, 0, 2, host].into()).ok().unwrap());
+        connections.shed(Shedding::Crowds);
+        assert!(!connections.sheds(&places[0]));
+        assert_eq!((places[0].source().connections(), places[0].source().is_shared()), (1, true));
+        let mut recounted = connections.admit_from_balancer(proxy).ok().unwrap();
+        recounted.recount([192, 0, 2, 9].into(), false).unwrap();
+        assert!(!recounted.source().is_shared(), "it is one client's");
     }
 
     #[test]

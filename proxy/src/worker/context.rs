@@ -46,9 +46,10 @@ impl<T: Transport> Worker<T> {
         let limit: Duration = ***self.shared.drain_deadline.load();
         let deadline = begun + limit;
         if end != Phase::Replaced {
+            // As it was then: draining closes connections, and their clients are who connects again.
+            let open = self.shared.metrics.open.get();
             // Beside a successor on the same addresses it is never quiet: what was accepted last needs its time, too.
-            let open = || self.shared.metrics.open.get();
-            until(begun + limit * 2 / 3, || is_quiet(now(), begun, self.last_accept.get(), open())).await;
+            until(begun + limit * 2 / 3, || is_quiet(now(), begun, self.last_accept.get(), open)).await;
         }
         stop_accepting();
         until(deadline, || self.open.get() == 0).await;
@@ -61,8 +62,8 @@ impl<T: Transport> Worker<T> {
     }
 }
 
-/// Whether nobody is likely to connect any more, when the last client came at `last` and `open` connections are there in the
-/// process. Where nobody was connected, a moment is enough, for connections on their way.
+/// Whether nobody is likely to connect any more, when the last client came at `last` and `open` connections were there in the
+/// process when draining had `begun`. Where nobody was connected, a moment is enough, for connections on their way.
 fn is_quiet(now: Instant, begun: Instant, last: Option<Instant>, open: i64) -> bool {
     let was_unused = open == 0 && last.is_none_or(|last| last + QUIET <= begun);
     now >= last.unwrap_or(begun).max(begun) + if was_unused { LAST_MOMENT } else { QUIET }

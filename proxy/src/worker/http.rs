@@ -16,7 +16,7 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     task::{Poll, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hyper::{
@@ -181,6 +181,8 @@ async fn drive<C: Connection, O: Fn() -> Outgoing>(connection: C, watch: Watch<'
     phase.mark_changed();
     let mut is_to_end = false;
     let mut timer = LazyTimer::default();
+    // In HTTP/2 a connection whose time is up is told so first, and what crosses that is answered (RFC 9113 §6.8).
+    let mut told_until: Option<Instant> = None;
     poll_fn(|cx| {
         // Before the connection, so that a response in the same turn of the loop already says `Connection: close`. Until connections are to
         // end there is nothing to ask. From then on there is, whatever comes: `may_end` may be amid its pause when the phase changes back.
@@ -207,12 +209,13 @@ async fn drive<C: Connection, O: Fn() -> Outgoing>(connection: C, watch: Watch<'
             }
             // After the connection, since what it just read moves the deadline.
             let Some(deadline) = watchdog.deadline() else { return Poll::Pending };
-            ready!(timer.poll(cx, deadline));
+            ready!(timer.poll(cx, told_until.map_or(deadline, |until| until.max(deadline))));
             match watchdog.judge(now(), outgoing()) {
                 WatchdogVerdict::GoOn => {}
                 WatchdogVerdict::Close(_) if closable.ending => return Poll::Ready(None),
                 WatchdogVerdict::Close(limit) => {
                     metrics.ended.bump(limit);
+                    told_until = (!C::IS_TOLD_BY_ANSWERS).then(|| now() + GRACE);
                     closable.shut_down();
                 }
                 WatchdogVerdict::Cut(limit) => {
@@ -227,11 +230,11 @@ async fn drive<C: Connection, O: Fn() -> Outgoing>(connection: C, watch: Watch<'
 
 /// Ready when connections are to end and this one can end without losing a request: an HTTP/1.1 client that has just
 /// connected has one on its way, and so may any that is idle, and the connection would be closed under it. HTTP/1.1 clients hear of the end by
-/// their next answer: as long as the instance is leaving, which may take minutes, and for [`IDLE_GRACE`] when the process is to end. An HTTP/2
+/// their next answer: as long as the instance is leaving, which may take minutes, and for [`GRACE`] when the process is to end. An HTTP/2
 /// client that connects while the instance leaves is to get one answer, too, before it hears GOAWAY.
 async fn may_end(mut phase: PhaseWatch, activity: Activity, is_told_by_answers: bool) {
     let ends = |phase: &Phase| phase.ends_connections() && !(is_told_by_answers && *phase == Phase::Leaving);
-    let mut pause = if is_told_by_answers { IDLE_GRACE } else { Duration::ZERO };
+    let mut pause = if is_told_by_answers { GRACE } else { Duration::ZERO };
     loop {
         let Ok(now) = phase.wait_for(ends).await.map(|phase| *phase) else {
             return std::future::pending().await;
@@ -266,10 +269,17 @@ fn http2(limits: &config::LimitsConfig, streams: Streams) -> http2::Builder<Stre
         .initial_stream_window_size(window(limits.http2_stream_window))
         .initial_connection_window_size(window(limits.http2_connection_window))
         .max_header_list_size(window(limits.header_size))
-        // For a client that is gone while it waits. One that asks for nothing is closed before, and its answer to a PING is not in the way.
+        // For a client that is gone while it waits: a PING is something to acknowledge (`SlowReader`). One that asks for nothing is closed
+        // before, and its answer to a PING is not in the way.
         .keep_alive_interval(limits.idle.saturating_mul(2))
-        .keep_alive_timeout(*limits.header_timeout);
+        .keep_alive_timeout(answer_to_ping(limits));
     builder
+}
+
+/// How long a client's answer to a PING may take: what is on its way before it comes first, at the least rate.
+fn answer_to_ping(limits: &config::LimitsConfig) -> Duration {
+    let seconds = ON_ITS_WAY.checked_div(limits.minimum_rate).unwrap_or_default();
+    limits.idle.saturating_add(Duration::from_secs(seconds))
 }
 
 impl<S, V, B> Connection for Pin<Box<http2::Connection<S, V, Streams>>>
@@ -331,6 +341,8 @@ where
 
 /// How often a connection that has not carried a request yet is looked at again while draining.
 const RECONSIDER: Duration = Duration::from_millis(50);
-/// How long an idle HTTP/1.1 connection stays for a request that may be on its way when the process is to end: more than a round trip of any
-/// client, and less than an instance listens that was told to end (`QUIET`), which it delays little.
-const IDLE_GRACE: Duration = Duration::from_secs(1);
+/// How long an idle connection stays for a request that may be on its way when it is to end: more than a round trip of any client. When the
+/// process is to end, it is also less than an instance listens that was told to end (`QUIET`), which it delays little.
+const GRACE: Duration = Duration::from_secs(1);
+/// What may be on its way to a client before what is sent to it now.
+const ON_ITS_WAY: u64 = 256 * 1024;

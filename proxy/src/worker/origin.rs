@@ -78,8 +78,7 @@ impl Reception<'_> {
             Origin::Itself => peer,
         };
         if let Origin::Client(client) = origin {
-            let recounted = place.recount(client.ip());
-            recounted.or_else(|full| if self.proxies.trusts(client.ip()) { Ok(()) } else { Err(full) })?;
+            place.recount(client.ip(), self.proxies.trusts(client.ip()))?;
         }
         Ok(Taken { stream, client, place, left: self.left(begun) })
     }

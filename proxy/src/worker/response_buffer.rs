@@ -167,6 +167,11 @@ impl ConnectionBuffer {
         self.source.connections()
     }
 
+    /// Whether it carries requests of many clients, being a proxy's.
+    pub(super) fn is_shared(&self) -> bool {
+        self.source.is_shared()
+    }
+
     /// Makes the connection's driver drop it.
     pub(super) fn cut(&self, why: LimitReached) {
         self.cut.set(Some(why));

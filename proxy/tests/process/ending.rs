@@ -57,6 +57,27 @@ fn a_request_that_comes_just_after_sigterm_is_answered_and_told_to_close() {
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
 }
 
+/// Their connections are closed by the drain itself, and whoever had one connects again.
+#[test]
+fn an_instance_whose_clients_have_connected_long_ago_listens_on_for_those_that_connect_again() {
+    let (place, manager) = (Place::new(), Manager::new());
+    place.write("[worker]\nthreads = 1");
+    let mut instance = Instance::start(&place, &manager, Vec::new(), &[]);
+    manager.hear_until("STATUS=Serving");
+    let client = TcpStream::connect(place.http()).unwrap();
+    eventually("the connection to be counted", || {
+        let status = place.run("status").out;
+        ensure!(status.contains("connections 1\n"), "{status}");
+        Ok(())
+    });
+    // Two seconds after the last one, an instance without connections would be unused.
+    thread::park_timeout(Duration::from_millis(2100));
+    let closed = thread::spawn(move || drop(client));
+    let took = end(&mut instance);
+    closed.join().unwrap();
+    assert!(took > Duration::from_millis(1900), "{took:?}");
+}
+
 #[test]
 fn checks_of_health_do_not_keep_an_instance_listening() {
     let (place, manager) = (Place::new(), Manager::new());

@@ -354,6 +354,9 @@ fn who_knows_fewer_names_does_not_take_over() {
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.err.contains("it would serve worse"), "{said:?}");
     assert_eq!(health(place.http()).unwrap(), 200, "{}", first.log());
+    // The instance still answers where the successor would have.
+    let status = place.run("status --json");
+    assert!(status.out.contains("\"pid\""), "{status:?}");
 }
 
 const CREDENTIALS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "a")];

@@ -162,7 +162,7 @@ impl Import {
     }
 }
 
-/// What is in the table by now and not used, since the settings do not name its issuer or address.
+/// What is in the table by now and not used, or not for long, since the settings do not name its issuer, its wildcard or its address.
 fn unused(copied: &[CaddyFolder], config: &CertificatesConfig) -> Vec<String> {
     let (read, ordered_from) = (listing::issuer_keys(config), &config.issuers);
     let used = ordered_from.iter().map(|issuer| {
@@ -175,6 +175,14 @@ fn unused(copied: &[CaddyFolder], config: &CertificatesConfig) -> Vec<String> {
             "certificates of `{}` are not presented: add its directory to `certificates.issuers`, or to `certificates.also_read`",
             issuer.as_str()
         )),
+        CaddyFolder::Certificate(_, pattern @ Pattern::Wildcard(_))
+            if !wildcard::is_listed(config, pattern) =>
+        {
+            Some(format!(
+                "the certificate of `{pattern}` is presented to its end and not renewed: name it in `certificates.wildcards`; without that, \
+                 each name below it gets a certificate of its own then"
+            ))
+        }
         CaddyFolder::Account(issuer, email) if !used.contains(&issuer.account(email).account) => {
             Some(format!(
                 "the account of `{email}` with `{}` is not used: no issuer of `certificates.issuers` has this directory and `email`",
@@ -189,7 +197,7 @@ fn unused(copied: &[CaddyFolder], config: &CertificatesConfig) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::IssuerConfig;
+    use crate::config::{IssuerConfig, WildcardCertificate};
 
     #[test]
     fn what_the_settings_do_not_name_is_said_once() {
@@ -199,6 +207,8 @@ mod tests {
             "certificates/other.example-dir/a.example",
             "certificates/other.example-dir/b.example",
             "certificates/read.example-dir/b.example",
+            "certificates/read.example-dir/wildcard_.c.example",
+            "certificates/read.example-dir/wildcard_.d.example",
             "acme/ca.example-dir/users/ops@example.com",
             "acme/ca.example-dir/users/default",
         ]
@@ -206,11 +216,17 @@ mod tests {
         let config = CertificatesConfig {
             issuers: vec![IssuerConfig::of("https://ca.example/dir", "ops@example.com")],
             also_read: vec!["https://read.example/dir".to_owned()],
+            wildcards: vec![WildcardCertificate {
+                name: Pattern::parse("*.d.example").unwrap(),
+                zone: "Z1".to_owned().try_into().unwrap(),
+                record: None,
+            }],
             ..CertificatesConfig::default()
         };
         let warnings = unused(&copied, &config);
-        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        assert_eq!(warnings.len(), 3, "{warnings:?}");
         assert!(warnings[0].contains("`other.example-dir` are not presented"), "{warnings:?}");
         assert!(warnings[1].contains("account of `default`"), "{warnings:?}");
+        assert!(warnings[2].contains("`*.c.example` is presented to its end"), "{warnings:?}");
     }
 }

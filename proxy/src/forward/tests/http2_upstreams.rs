@@ -499,6 +499,86 @@ fn a_silent_call_lives_as_long_as_a_silent_tunnel() {
     });
 }
 
+/// Most servers send the header section with the first message, which may be long in coming.
+#[test]
+fn a_call_whose_first_message_is_late_is_waited_for() {
+    let setting = Setting { version: ServedVersion::Http2, ..over_http2() };
+    limits::paused(&setting, async |mut edge| {
+        let (mut sender, connection) = client::handshake(Local, TokioIo::new(edge.client())).await.unwrap();
+        tokio::task::spawn_local(connection);
+        let (messages, body) = mpsc::channel(1);
+        let request = Request::post("https://shop.example/").header("content-type", "application/grpc");
+        let answer = sender.send_request(request.body(Messages(body)).unwrap());
+        drop(messages);
+        let _serving = serve_over(edge.upstream.accept().await, &server::Builder::new(Local), |_| async {
+            tokio::time::sleep(Duration::from_mins(4)).await;
+            Response::builder().header("content-type", "application/grpc").body(whole("late")).unwrap()
+        });
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "late");
+    });
+}
+
+/// gRPC's servers end the connection of a client that pings more often than each five minutes.
+#[test]
+fn an_upstream_that_is_silent_within_a_call_is_pinged_no_more_than_grpc_permits() {
+    let setting = Setting { version: ServedVersion::Http2, ..over_http2() };
+    limits::paused(&setting, async |mut edge| {
+        let (mut sender, connection) = client::handshake(Local, TokioIo::new(edge.client())).await.unwrap();
+        tokio::task::spawn_local(connection);
+        let (_messages, body) = mpsc::channel(1);
+        let request = Request::post("https://shop.example/").header("content-type", "application/grpc");
+        tokio::task::spawn_local(sender.send_request(request.body(Messages(body)).unwrap()));
+        let mut upstream = edge.upstream.accept().await;
+        // RFC 9113 §3.4, and SETTINGS of our own that are empty.
+        upstream.read_exact(&mut [0; 24]).await.unwrap();
+        upstream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+        let began = tokio::time::Instant::now();
+        loop {
+            let mut head = [0; 9];
+            upstream.read_exact(&mut head).await.unwrap();
+            let length = usize::from(head[1]) << 8 | usize::from(head[2]);
+            upstream.read_exact(&mut vec![0; length]).await.unwrap();
+            // RFC 9113 §6.7.
+            if head[3] == 6 {
+                break;
+            }
+        }
+        assert!(began.elapsed() > Duration::from_mins(5), "{:?}", began.elapsed());
+    });
+}
+
+/// RFC 9113 §5.4.2: a stream's fault is its own.
+#[test]
+fn a_request_that_is_cancelled_or_refused_ends_no_other_of_its_connection() {
+    let setting = Setting { version: ServedVersion::Http2, ..Setting::default() };
+    on_both(&setting, async |edge| {
+        let (mut sender, messages, answer) = call(&edge, "/").await;
+        let cancelled = tokio::task::spawn_local(answer);
+        few_turns().await;
+        cancelled.abort();
+        drop(messages);
+        let shadowed = Request::get("https://shop.example/").header("content_length", "3");
+        let (_messages, body) = mpsc::channel(1);
+        let refused = sender.send_request(shadowed.body(Messages(body)).unwrap()).await.unwrap();
+        assert_eq!(refused.status(), 400);
+        // Its end comes behind its header section, in a DATA frame without data.
+        let (ended, body) = mpsc::channel(1);
+        drop(ended);
+        let answer = sender.send_request(Request::get("https://shop.example/").body(Messages(body)).unwrap());
+        let upstream = async {
+            let mut upstream = edge.accept().await;
+            let head = head_of(&mut upstream).await;
+            say(&mut upstream, OK).await;
+            (upstream, head)
+        };
+        let (answer, (_upstream, head)) = tokio::join!(answer, upstream);
+        assert_eq!(answer.unwrap().status(), 200);
+        assert!(!head.contains("transfer-encoding") && !head.contains("content-length"), "{head}");
+    });
+}
+
 #[test]
 fn the_clients_host_is_the_authority_where_the_settings_say_so() {
     let upstream = config::UpstreamConfig { host: config::UpstreamHost::Client, ..Default::default() };

@@ -52,6 +52,8 @@ impl<T: Transport> Connector<T> {
         destination: &Destination,
     ) -> Result<Rc<Http2Connection>, UpstreamFailure> {
         let (peer, stream) = (destination.address.clone(), self.connect(destination).await?);
+        // A call without a deadline waits for whoever has vanished.
+        stream.probe_peer();
         match destination.endpoint.scheme {
             Scheme::Http => Http2Connection::open(stream, peer).await,
             Scheme::Https => {

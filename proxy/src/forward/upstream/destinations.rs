@@ -56,7 +56,8 @@ impl Destinations {
         let limits = &settings.limits;
         let unused = UnusedLimits::new(limits.idle_per_target, *limits.idle, *limits.connection_life);
         let (known, routes) = (RefCell::default(), RefCell::default());
-        Self { unused, settings, resolver: Resolver::new(control), known, routes }
+        let resolver = Resolver::new(control, Arc::clone(&settings.lookup_threads));
+        Self { unused, settings, resolver, known, routes }
     }
 
     /// Where requests along `route` may go now. Addresses are looked at again every [`FRESH`]: names and our own addresses change.

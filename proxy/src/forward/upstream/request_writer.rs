@@ -35,6 +35,8 @@ pub(in crate::forward) struct RequestWriter {
     pub(in crate::forward) client: Option<Rc<ProxiedClient>>,
     /// Whether it came on a stream of HTTP/2, as one of many that its client may leave unread.
     pub(in crate::forward) is_multiplexed: bool,
+    /// How long its response may be waited for, where that is not `upstream.response_timeout`.
+    pub(in crate::forward) response_limit: Option<Duration>,
     /// In place of the destination's authority.
     host: Option<HeaderValue>,
     framing: Framing,
@@ -70,6 +72,7 @@ impl RequestWriter {
             is_check: false,
             client: None,
             is_multiplexed: false,
+            response_limit: None,
             host,
             framing,
             awaits_continue,

@@ -9,7 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{runtime::Handle, sync::watch, time::timeout_at};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, watch},
+    time::timeout_at,
+};
 
 use crate::{clock, name::ServerName};
 
@@ -17,12 +21,27 @@ use crate::{clock, name::ServerName};
 /// [`SHORT`], its last answer is used.
 ///
 /// Invariants: a name is asked for once at a time, whoever waits for it or gives up (`a_name_is_asked_for_once_at_a_time`): a thread of the
-/// control plane is blocked by each. There are at most [`NAMES`], and one more takes the place of the one that was not used for longest, but
+/// control plane is blocked by each, and of those there are few (`names_of_servers_that_say_nothing_leave_threads_for_others`). There are at most [`NAMES`], and one more takes the place of the one that was not used for longest, but
 /// never of one that is being asked for (`one_name_more_than_there_is_room_for_costs_no_other_its_question_or_its_answer`). Those that were
 /// never resolved leave room for the others (`names_of_servers_that_say_nothing_leave_room_for_those_that_are_known`).
 pub(super) struct Resolver {
     control: Handle,
+    threads: Arc<LookupThreads>,
     answers: RefCell<HashMap<ServerName, Resolution>>,
+}
+
+/// Threads that names of targets may block in getaddrinfo(3); one per process, whose other work waits for threads of the same pool.
+pub(super) struct LookupThreads {
+    resolved_before: Semaphore,
+    /// Whoever can name servers that say nothing blocks these alone.
+    never_resolved: Semaphore,
+}
+
+impl Default for LookupThreads {
+    fn default() -> Self {
+        let [resolved_before, never_resolved] = [Semaphore::new(THREADS), Semaphore::new(THREADS)];
+        Self { resolved_before, never_resolved }
+    }
 }
 
 type Addresses = Arc<[IpAddr]>;
@@ -68,8 +87,8 @@ struct Answer {
 }
 
 impl Resolver {
-    pub(super) fn new(control: Handle) -> Self {
-        Self { control, answers: RefCell::default() }
+    pub(super) fn new(control: Handle, threads: Arc<LookupThreads>) -> Self {
+        Self { control, threads, answers: RefCell::default() }
     }
 
     /// Asks for `name` where that is needed, and does not wait.
@@ -112,14 +131,14 @@ impl Resolver {
     }
 
     fn resolution(&self, name: &ServerName, now: Instant) -> Result<Resolution, Full> {
-        self.resolution_by(name, now, |name| self.ask(name))
+        self.resolution_by(name, now, |name, former| self.ask(name, former))
     }
 
     fn resolution_by(
         &self,
         name: &ServerName,
         now: Instant,
-        ask: impl FnOnce(ServerName) -> watch::Receiver<Option<Answer>>,
+        ask: impl FnOnce(ServerName, Option<&Addresses>) -> watch::Receiver<Option<Answer>>,
     ) -> Result<Resolution, Full> {
         let mut answers = self.answers.borrow_mut();
         if let Some(resolution) = answers.get_mut(name).filter(|resolution| resolution.is_current(now)) {
@@ -134,7 +153,8 @@ impl Resolver {
             let least_used = least_lately_used(&answers).ok_or(Full)?;
             answers.remove(&least_used);
         }
-        let resolution = Resolution { since: now, used: now, answer: ask(name.clone()), former };
+        let resolution =
+            Resolution { since: now, used: now, answer: ask(name.clone(), former.as_ref()), former };
         answers.insert(name.clone(), resolution.clone());
         Ok(resolution)
     }
@@ -144,12 +164,16 @@ impl Resolver {
     pub(super) fn answer_for_tests(&self, name: &ServerName, addresses: &[IpAddr], now: Instant) {
         self.answers.borrow_mut().remove(name);
         let answer = Answer { at: now, found: Ok(addresses.into()) };
-        let _ = self.resolution_by(name, now, |_| watch::channel(Some(answer)).1);
+        let _ = self.resolution_by(name, now, |_, _| watch::channel(Some(answer)).1);
     }
 
-    fn ask(&self, name: ServerName) -> watch::Receiver<Option<Answer>> {
+    fn ask(&self, name: ServerName, former: Option<&Addresses>) -> watch::Receiver<Option<Answer>> {
         let (sender, receiver) = watch::channel(None);
+        let (threads, is_new) = (Arc::clone(&self.threads), former.is_none());
         self.control.spawn(async move {
+            let free = if is_new { &threads.never_resolved } else { &threads.resolved_before };
+            // It is never closed.
+            let _thread = free.acquire().await;
             let found = look_up(&name).await.map_err(Arc::new);
             sender.send_replace(Some(Answer { at: clock::now(), found }));
         });
@@ -207,6 +231,8 @@ const NAMES: usize = 1024;
 /// Names that are being asked for and were never resolved: whoever can name servers that say nothing pushes out no more than the others.
 const UNANSWERED: usize = NAMES / 2;
 const ADDRESSES: usize = 8;
+/// Of tokio's 512, for each kind of name.
+const THREADS: usize = 32;
 
 #[cfg(test)]
 mod tests {
@@ -226,7 +252,7 @@ mod tests {
     fn asked(resolver: &Resolver, name: &ServerName, now: Instant) -> Option<Sender> {
         let mut asked = None;
         // Refused where there is no room, and then nobody is asked.
-        let _ = resolver.resolution_by(name, now, |_| {
+        let _ = resolver.resolution_by(name, now, |_, _| {
             let (sender, receiver) = watch::channel(None);
             asked = Some(sender);
             receiver
@@ -244,7 +270,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn answers_are_kept_and_outlive_a_resolver_that_is_down_or_silent() {
-        let (resolver, name, start) = (Resolver::new(Handle::current()), name("shop.example"), clock::now());
+        let (resolver, name, start) =
+            (Resolver::new(Handle::current(), Arc::default()), name("shop.example"), clock::now());
         tell(&asked(&resolver, &name, start).unwrap(), start, Ok(known()));
         assert!(asked(&resolver, &name, start + FRESH / 2).is_none(), "it is fresh");
         let silent = asked(&resolver, &name, start + FRESH).unwrap();
@@ -261,7 +288,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_name_is_asked_for_once_at_a_time() {
-        let (resolver, name, start) = (Resolver::new(Handle::current()), name("shop.example"), clock::now());
+        let (resolver, name, start) =
+            (Resolver::new(Handle::current(), Arc::default()), name("shop.example"), clock::now());
         let sender = asked(&resolver, &name, start).unwrap();
         for _ in 0..100 {
             let given_up = resolver.resolve(&name, clock::now(), Wait::Until(clock::now() + SHORT)).await;
@@ -276,7 +304,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_failure_is_shared_and_forgotten_soon() {
-        let (resolver, name, start) = (Resolver::new(Handle::current()), name("shop.invalid"), clock::now());
+        let (resolver, name, start) =
+            (Resolver::new(Handle::current(), Arc::default()), name("shop.invalid"), clock::now());
         let sender = asked(&resolver, &name, start).unwrap();
         tell(&sender, start, Err(Arc::new(io::Error::other("no"))));
         let failed = resolver.resolve(&name, start + FAILED / 2, Wait::Short).await;
@@ -286,14 +315,15 @@ mod tests {
 
     #[tokio::test]
     async fn who_asks_and_is_gone_is_asked_no_more() {
-        let (resolver, name, start) = (Resolver::new(Handle::current()), name("shop.example"), clock::now());
+        let (resolver, name, start) =
+            (Resolver::new(Handle::current(), Arc::default()), name("shop.example"), clock::now());
         drop(asked(&resolver, &name, start));
         assert!(asked(&resolver, &name, start).is_some());
     }
 
     #[tokio::test]
     async fn what_strangers_make_us_resolve_is_bounded() {
-        let (resolver, start) = (Resolver::new(Handle::current()), clock::now());
+        let (resolver, start) = (Resolver::new(Handle::current(), Arc::default()), clock::now());
         let senders: Vec<_> = many(3 * NAMES).iter().map(|name| asked(&resolver, name, start)).collect();
         assert!(resolver.answers.borrow().len() <= NAMES);
         drop(senders);
@@ -301,7 +331,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn names_of_servers_that_say_nothing_leave_room_for_those_that_are_known() {
-        let (resolver, start) = (Resolver::new(Handle::current()), clock::now());
+        let (resolver, start) = (Resolver::new(Handle::current(), Arc::default()), clock::now());
         let names = many(3 * NAMES);
         let (known_names, silent) = names.split_at(NAMES - UNANSWERED);
         for name in known_names {
@@ -318,9 +348,29 @@ mod tests {
         assert!(asked(&resolver, &silent[UNANSWERED], start + FRESH).is_some(), "there is room for one");
     }
 
+    #[tokio::test]
+    async fn names_of_servers_that_say_nothing_leave_threads_for_others() {
+        let resolver = Resolver::new(Handle::current(), Arc::default());
+        let threads = Arc::clone(&resolver.threads);
+        // As if each were blocked by a name that was never resolved.
+        let blocked = threads.never_resolved.acquire_many(THREADS.try_into().unwrap()).await.unwrap();
+        let (host, start) = (name("localhost"), clock::now());
+        let late = resolver.resolve(&host, start, Wait::Until(start + Duration::from_millis(50))).await;
+        assert!(matches!(late, Err(ResolveError::Late)), "{late:?}");
+        let known = Resolver::new(Handle::current(), threads.clone());
+        known.answer_for_tests(&host, &["192.0.2.1".parse().unwrap()], start);
+        let found = known.resolve(&host, start + FRESH, Wait::Short).await.unwrap();
+        assert!(found.iter().all(IpAddr::is_loopback), "asked for again at once: {found:?}");
+        drop(blocked);
+        let found = resolver.resolve(&host, start, Wait::Until(clock::now() + PATIENCE)).await.unwrap();
+        assert!(found.iter().all(IpAddr::is_loopback), "{found:?}");
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(15);
+
     #[tokio::test(start_paused = true)]
     async fn one_name_more_than_there_is_room_for_costs_no_other_its_question_or_its_answer() {
-        let (resolver, start) = (Resolver::new(Handle::current()), clock::now());
+        let (resolver, start) = (Resolver::new(Handle::current(), Arc::default()), clock::now());
         let names = many(NAMES + 1);
         let (known_names, last) = (&names[..NAMES], &names[NAMES]);
         for name in known_names {

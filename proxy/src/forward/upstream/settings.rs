@@ -11,6 +11,7 @@ use super::{
     checks::Checks,
     circuit_breaker::CircuitBreakers,
     permits::{PermitLimits, UpstreamPermits},
+    resolver::LookupThreads,
     tls_settings::{TlsSettings, UpstreamError},
 };
 use crate::{
@@ -25,6 +26,7 @@ pub struct UpstreamSettings {
     pub(super) places: UpstreamPermits,
     pub(super) checks: Checks,
     pub(super) breakers: CircuitBreakers,
+    pub(super) lookup_threads: Arc<LookupThreads>,
     /// The name by which repeated requests are recognised.
     pub(in crate::forward) cdn_loop: CdnLoop,
     pub(super) tls: TlsSettings,
@@ -52,6 +54,7 @@ impl UpstreamSettings {
             places,
             checks,
             breakers: CircuitBreakers::new(limits),
+            lookup_threads: Arc::default(),
             tls: TlsSettings::read(limits)?,
             limits: limits.clone(),
         })

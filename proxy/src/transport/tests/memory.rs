@@ -166,6 +166,9 @@ impl Stream for MemoryStream {
     /// A pipe keeps nothing behind its drop.
     fn reset_on_drop(&self) {}
 
+    /// A pipe's peer does not vanish.
+    fn probe_peer(&self) {}
+
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_flush(cx))?;
         Pin::new(&mut self.side).poll_shutdown(cx)

@@ -33,6 +33,10 @@ impl ClientResets {
     }
 
     fn give_up(&self) {
+        // What one client of a proxy gives up is no reason to end the others' requests.
+        if self.connection.is_shared() {
+            return;
+        }
         match self.rate.take(self.full_at_ns.get(), self.clock.at(now())) {
             Some(full_at_ns) => self.full_at_ns.set(full_at_ns),
             None => self.connection.cut(LimitReached::Resets),

@@ -253,7 +253,7 @@ struct Frame {
 
 impl Frame {
     /// The next one; none where the connection has ended.
-    async fn read(client: &mut TcpStream) -> Option<Self> {
+    async fn read(client: &mut (impl AsyncRead + Unpin)) -> Option<Self> {
         let mut head = [0; 9];
         client.read_exact(&mut head).await.ok()?;
         let [high, middle, low, kind, flags, stream @ ..] = head;
@@ -278,7 +278,15 @@ fn http2_request(stream: u32) -> Vec<u8> {
     Frame { kind: HEADERS, flags: END_STREAM | END_HEADERS, stream, payload }.bytes()
 }
 
-async fn until_headers_of(client: &mut TcpStream, stream: u32) {
+/// The same for a path of at most 126 bytes.
+fn http2_request_for(stream: u32, path: &[u8]) -> Vec<u8> {
+    let mut payload = vec![0x82, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
+    payload.extend(path);
+    payload.extend([0x41, 1, b'a']);
+    Frame { kind: HEADERS, flags: END_STREAM | END_HEADERS, stream, payload }.bytes()
+}
+
+async fn until_headers_of(client: &mut (impl AsyncRead + Unpin), stream: u32) {
     loop {
         let frame = Frame::read(client).await.unwrap();
         if frame.kind == HEADERS && frame.stream == stream {
@@ -445,6 +453,9 @@ const LARGE: usize = 16 << 20;
 const PATIENCE: Duration = Duration::from_mins(5);
 /// RFC 9113 §3.4: the preface, and an empty SETTINGS frame.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+/// The same with SETTINGS_INITIAL_WINDOW_SIZE of 2^30, and as much for the connection (RFC 9113 §6.5.2, §6.9).
+const PREFACE_OF_LARGE_WINDOWS: &[u8] =
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x04\x40\0\0\0\0\0\x04\x08\0\0\0\0\0\x40\0\0\0";
 /// Types and flags of frames (RFC 9113 §6).
 const HEADERS: u8 = 1;
 const PING: u8 = 6;

@@ -33,7 +33,7 @@ fn an_idle_connection_stays_for_a_moment_when_the_instance_ends_and_for_no_longe
             edge.phase.send_replace(phase);
             let began = Instant::now();
             assert_eq!(rest(&mut client).await, "");
-            assert_eq!(began.elapsed(), IDLE_GRACE, "{before:?} {phase:?}");
+            assert_eq!(began.elapsed(), GRACE, "{before:?} {phase:?}");
         });
     }
 }
@@ -46,7 +46,7 @@ fn a_request_that_has_begun_to_come_within_that_moment_is_answered() {
             client.write_all(REQUEST).await.unwrap();
             answer(&mut client).await;
             edge.phase.send_replace(Phase::Draining);
-            sleep(IDLE_GRACE.saturating_sub(SECOND / 1000)).await;
+            sleep(GRACE.saturating_sub(SECOND / 1000)).await;
             client.write_all(&REQUEST[..part]).await.unwrap();
             sleep(SECOND * 5).await;
             if part < REQUEST.len() {
@@ -56,6 +56,53 @@ fn a_request_that_has_begun_to_come_within_that_moment_is_answered() {
             assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
         });
     }
+}
+
+/// RFC 9113 §6.8: a stream that has crossed the first GOAWAY is not to be lost.
+#[test]
+fn a_request_that_crosses_the_goaway_of_the_idle_limit_is_answered() {
+    for acknowledges in [true, false] {
+        paused(Version::Http2, limits(), async move |edge, memory| {
+            let mut client = memory.dial(edge.address).unwrap();
+            client.write_all(PREFACE).await.unwrap();
+            client.write_all(&http2_request(1)).await.unwrap();
+            until_headers_of(&mut client, 1).await;
+            let began = Instant::now();
+            let ping = loop {
+                let frame = Frame::read(&mut client).await.unwrap();
+                if frame.kind == PING {
+                    break frame;
+                }
+            };
+            assert_eq!(began.elapsed(), IDLE);
+            sleep(GRACE / 2).await;
+            if acknowledges {
+                client.write_all(&http2_request(3)).await.unwrap();
+                client.write_all(&Frame { flags: ACK, ..ping }.bytes()).await.unwrap();
+                until_headers_of(&mut client, 3).await;
+            }
+            while Frame::read(&mut client).await.is_some() {}
+            let at_most = IDLE + if acknowledges { GRACE / 2 } else { GRACE };
+            assert_eq!(began.elapsed(), at_most, "{acknowledges}");
+            edge.ended(LimitReached::Idle).await;
+        });
+    }
+}
+
+/// What is before a PING on a slow link takes its time, and a client with large windows says nothing meanwhile.
+#[test]
+fn a_slow_reader_over_http2_is_not_lost_by_a_ping() {
+    paused(Version::Http2, limits(), async |edge, memory| {
+        let mut client = memory.dial(edge.address).unwrap();
+        client.write_all(PREFACE_OF_LARGE_WINDOWS).await.unwrap();
+        client.write_all(&http2_request_for(1, b"/large")).await.unwrap();
+        let mut buffer = [0; 1000];
+        for second in 0..300 {
+            let count = client.read(&mut buffer).await.unwrap_or_default();
+            assert_ne!(count, 0, "after {second} s");
+            sleep(SECOND).await;
+        }
+    });
 }
 
 #[test]
