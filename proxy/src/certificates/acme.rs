@@ -70,6 +70,7 @@ pub(super) struct Acme {
 }
 
 /// What an issuer returned.
+#[derive(Debug)]
 pub(super) struct Issued {
     /// PEM, the leaf first.
     pub(super) chain: String,

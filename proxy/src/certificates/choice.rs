@@ -158,13 +158,19 @@ mod tests {
 
     #[test]
     fn the_newest_valid_one_is_taken_and_an_expired_one_never_before_it() {
-        let now = SystemTime::now();
+        // Certificates begin at whole seconds.
+        let now = SystemTime::UNIX_EPOCH + HOUR * 500_000;
         let (old, new) = (now - HOUR * 3, now - HOUR);
-        let cases: [(&str, Vec<Stored>, Option<&str>); 8] = [
+        let cases: [(&str, Vec<Stored>, Option<&str>); 9] = [
             (
                 "newer, and not yet begun",
                 vec![stored("*.b.example", now + HOUR, HOUR * 9), stored("a.b.example", old, HOUR * 9)],
                 Some("a.b.example"),
+            ),
+            (
+                "newer, and beginning now",
+                vec![stored("*.b.example", now, HOUR * 9), stored("a.b.example", old, HOUR * 9)],
+                Some("*.b.example"),
             ),
             ("not yet begun alone", vec![stored("a.b.example", now + HOUR, HOUR * 9)], Some("a.b.example")),
             ("nothing", vec![], None),
@@ -248,16 +254,17 @@ mod tests {
     #[test]
     fn a_key_of_another_chain_is_read_again_unless_a_valid_one_lies_beside_it() {
         let now = SystemTime::now();
-        let mut torn = stored("a.b.example", now, HOUR);
-        torn.key = stored("a.b.example", now, HOUR).key;
-        let stored_certificates = StoredCertificates { stored: vec![torn], record: None, open_order: None };
-        assert!(matches!(choose(&stored_certificates, now), CertificateChoice::Torn));
-        let StoredCertificates { stored: mut both, .. } = stored_certificates;
-        both.push(stored("*.b.example", now, HOUR));
-        assert!(matches!(
-            choose(&StoredCertificates { stored: both, record: None, open_order: None }, now),
-            CertificateChoice::Take(_)
-        ));
+        let chosen = |beside: Option<Stored>| {
+            let torn =
+                Stored { key: stored("a.b.example", now, HOUR).key, ..stored("a.b.example", now, HOUR) };
+            let stored = [torn].into_iter().chain(beside).collect();
+            choose(&StoredCertificates { stored, record: None, open_order: None }, now)
+        };
+        assert!(matches!(chosen(None), CertificateChoice::Torn));
+        let expired = chosen(Some(stored("*.b.example", now - HOUR * 2, HOUR)));
+        assert!(matches!(expired, CertificateChoice::Torn), "{expired:?}");
+        let valid = chosen(Some(stored("*.b.example", now, HOUR)));
+        assert!(matches!(valid, CertificateChoice::Take(_)), "{valid:?}");
     }
 
     #[test]
@@ -279,6 +286,10 @@ mod tests {
             (
                 Stored { key: Some(Ok(b"key".to_vec().into())), ..good() },
                 &["key holds no usable private key in PEM form"],
+            ),
+            (
+                Stored { pattern: good().pattern, ..stored("c.b.example", now, HOUR) },
+                &["crt holds a certificate for other names"],
             ),
             (Stored { key: other().key, ..good() }, &["key holds the private key of another certificate"]),
             (Stored { key: None, ..good() }, &["key is missing, but its chain is there"]),

@@ -112,6 +112,7 @@ pub(super) enum OrderProgress {
 }
 
 /// A certificate that an issuer returned.
+#[derive(Debug)]
 pub(super) struct Obtained {
     /// Which of the issuers.
     pub(super) issuer: usize,
@@ -249,9 +250,7 @@ impl Goal {
             LeaseState::Held(lock) => lock.clone(),
         };
         match (&seen.grant, failure) {
-            (Some(grant), _) if seen.issuer < self.issuers => {
-                Step::Order { issuer: seen.issuer, lock, grant: grant.clone() }
-            }
+            (Some(grant), _) => Step::Order { issuer: seen.issuer, lock, grant: grant.clone() },
             (None, _) if seen.issuer < self.issuers => Step::Spend { issuer: seen.issuer },
             (_, Some(failure)) => Step::RecordFailure(failure.clone(), None),
             (_, None) => Step::Refuse(CertificateRefusal::BackingOff),
@@ -271,15 +270,6 @@ impl Goal {
                 held.pair.is_valid(now) && self.superseded.as_ref() != Some(&held.pair.serial)
             }
         }
-    }
-}
-
-impl std::fmt::Debug for Obtained {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Obtained")
-            .field("issuer", &self.issuer)
-            .field("candidate", &self.candidate)
-            .finish_non_exhaustive()
     }
 }
 

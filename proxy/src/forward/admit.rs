@@ -168,7 +168,7 @@ fn transfer_encoding(head: &RequestParts) -> Result<(), RequestViolation> {
         return Err(RequestViolation::TransferRepeated);
     }
     // RFC 9112 §7: `chunked` must be applied once and last; other codings are not implemented here.
-    if !coding.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+    if !coding.eq_ignore_ascii_case(b"chunked") {
         return Err(RequestViolation::TransferCoding);
     }
     // RFC 9112 §6.3: both together ought to be handled as an error.
@@ -281,6 +281,7 @@ mod tests {
                 Some(TransferAndLength),
             ),
             ("POST", "/", &[HOST, ("content-length", "3"), ("content-length", "3")], Some(LengthRepeated)),
+            ("POST", "/", &[HOST, ("content-length", "")], Some(LengthMalformed)),
             ("POST", "/", &[HOST, ("content-length", "3, 3")], Some(LengthMalformed)),
             ("POST", "/", &[HOST, ("content-length", "+3")], Some(LengthMalformed)),
             ("POST", "/", &[HOST, ("transfer_encoding", "chunked")], Some(ShadowField)),
@@ -295,6 +296,19 @@ mod tests {
         }
         let http10 = judged(Version::HTTP_10, "POST", "/", &[HOST, ("transfer-encoding", "chunked")]);
         assert_eq!(http10, Some(TransferVersion));
+    }
+
+    #[test]
+    fn only_the_schemes_own_port_is_no_part_of_a_host() {
+        for (scheme, text, port) in [
+            (Scheme::HTTPS, "shop.example:443", None),
+            (Scheme::HTTPS, "shop.example:80", Some(80)),
+            (Scheme::HTTP, "shop.example:80", None),
+            (Scheme::HTTP, "shop.example:443", Some(443)),
+        ] {
+            let head = head(Version::HTTP_11, "GET", "/", &[("host", text)]);
+            assert_eq!(host(&head, &scheme, None).unwrap().port, port, "{scheme} {text}");
+        }
     }
 
     #[test]

@@ -68,10 +68,14 @@ fn failure(fault: OrderFault) -> OrderFailure {
 
 #[test]
 fn on_request_a_certificate_is_replaced_whatever_its_date_and_once() {
-    let held = lasting(1, 60 * 24 * 60);
-    for (superseded, is_ordered) in
-        [(None, false), (Some("another's".to_owned()), false), (Some(held.pair.serial.clone()), true)]
-    {
+    let (held, expired) = (lasting(1, 60 * 24 * 60), lasting(10, 0));
+    let serial = Some(held.pair.serial.clone());
+    for (held, superseded, is_ordered) in [
+        (&held, None, false),
+        (&held, Some("another's".to_owned()), false),
+        (&held, serial, true),
+        (&expired, Some("another's".to_owned()), true),
+    ] {
         let goal = Goal { superseded: superseded.clone(), ..goal(Purpose::Replace) };
         let seen = OrderFacts { reading: Some(reading(Some(held.clone()), true)), ..ready() };
         let step = goal.next(now(), &seen);
@@ -114,8 +118,10 @@ fn a_valid_certificate_is_served_whatever_else_is_true() {
     };
     let denied = OrderFacts { standing: Some(PermissionStanding::Deny), ..with(Some(lasting(10, 5))) };
     let failed = OrderFacts { progress: OrderProgress::Recorded, ..with(Some(lasting(10, 5))) };
+    let done = OrderFacts { progress: OrderProgress::Done(lasting(1, 9)), ..OrderFacts::nothing() };
     check(&[
         ("nothing is known", Obtain, OrderFacts::nothing(), "read"),
+        ("written", Obtain, done, "serve"),
         ("valid", Obtain, with(Some(lasting(10, 5))), "serve"),
         ("valid, permission in doubt", Load, with(Some(lasting(10, 5))), "serve"),
         ("expired", Obtain, with(Some(lasting(10, 0))), "ask"),
@@ -127,6 +133,19 @@ fn a_valid_certificate_is_served_whatever_else_is_true() {
         ("scheduled for later, in its last third", Renew, scheduled(50, 10, 1), "ask"),
         ("read while allowed", Obtain, denied, "serve"),
         ("after a failure", Obtain, failed, "serve"),
+    ]);
+}
+
+#[test]
+fn an_own_certificate_is_renewed_by_nobody_while_it_is_valid() {
+    let own = |before, after| {
+        let candidate = Candidate { issuer: IssuerKey::own(), ..lasting(before, after) };
+        OrderFacts { reading: Some(reading(Some(candidate), false)), ..OrderFacts::nothing() }
+    };
+    check(&[
+        ("fresh", Purpose::Renew, own(10, 50), "serve"),
+        ("in its last third", Purpose::Renew, own(50, 10), "serve"),
+        ("expired", Purpose::Renew, own(10, 0), "ask"),
     ]);
 }
 
@@ -182,6 +201,10 @@ fn issuers_are_tried_in_order_and_the_table_is_read_again_before_a_failure_is_re
     check(&[("failed", Obtain, seen.clone(), "read")]);
     seen.reading = Some(reading(None, true));
     check(&[("second", Obtain, seen.clone(), "spend 1")]);
+    let mut both = seen.clone();
+    both.fail(failure(OrderFault::Nobody), true);
+    both.reading = Some(reading(None, true));
+    check(&[("the second says less", Obtain, both, "record Name")]);
     seen.pass_on();
     check(&[("none left", Obtain, seen.clone(), "record Name")]);
     seen.reading = Some(TableReading { back_off: BackOff::Until(now() + MINUTE), ..reading(None, true) });
@@ -206,8 +229,14 @@ fn who_has_lost_the_lease_when_an_order_fails_waits_for_what_its_taker_obtains()
     check(&[("read", Obtain, seen.clone(), "take the lease")]);
     seen.lease = LeaseState::Elsewhere;
     check(&[("taken by another", Obtain, seen.clone(), "await its holder")]);
+    check(&[("and to be renewed", Purpose::Renew, seen.clone(), "await its holder")]);
     assert_eq!(text(&goal(Obtain).next(now() + MINUTE, &seen)), "record Nobody", "and held for long");
     seen.look_again();
+    check(&[("looked at again", Obtain, seen.clone(), "read")]);
+    seen.reading = Some(reading(None, false));
+    check(&[("and still not there", Obtain, seen.clone(), "ask")]);
+    seen.standing = Some(allowed());
+    check(&[("and still allowed", Obtain, seen.clone(), "take the lease")]);
     seen.reading = Some(reading(Some(lasting(1, 9)), false));
     check(&[("obtained by another", Obtain, seen.clone(), "serve")]);
     (seen.lease, seen.reading, seen.standing) = (held(), Some(reading(None, true)), Some(allowed()));
@@ -220,6 +249,7 @@ fn what_was_obtained_is_written_again_unless_another_is_there_and_presented_all_
     let mut seen = ready();
     seen.obtain(obtained());
     check(&[("obtained", Obtain, seen.clone(), "commit")]);
+    check(&[("and not read since", Obtain, OrderFacts { reading: None, ..seen.clone() }, "commit")]);
     let OrderProgress::Obtained(certificate, _) = seen.progress.clone() else { panic!("it was obtained") };
     seen.fail_to_commit(Arc::clone(&certificate));
     check(&[("changed by another", Obtain, seen.clone(), "read")]);

@@ -89,7 +89,7 @@ impl Load {
     /// move.
     #[expect(clippy::cast_precision_loss, reason = "of a hash, the upper bits are as good as all")]
     fn score(&self) -> f64 {
-        let place = (self.rank as f64 + 0.5) / u64::MAX as f64;
+        let place = self.rank as f64 / u64::MAX as f64;
         -self.weight / place.min(1.0 - f64::EPSILON).ln()
     }
 }
@@ -212,5 +212,28 @@ mod tests {
             counts.iter().zip(expected).all(|(count, expected)| (*count - expected).abs() < 400),
             "{counts:?}"
         );
+    }
+
+    #[test]
+    fn of_equals_a_client_goes_where_its_rank_is_highest() {
+        for (lower, higher) in [(0, 1), (1, u64::MAX / 2), (u64::MAX / 2, u64::MAX)] {
+            let of = |rank| Load { rank, ..load(0, 1.0, Standing::Answers) };
+            let at = |loads: &[Load]| taken(loads, Balance::ClientAddress, [0.5; 2]);
+            assert_eq!(
+                (at(&[of(lower), of(higher)]), at(&[of(higher), of(lower)])),
+                (1, 0),
+                "{lower} {higher}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_hash_of_a_rank_is_the_same_in_every_release() {
+        let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
+        hasher.write(b"foobar");
+        // Fowler, Noll and Vo's own test vector of 64 bits.
+        assert_eq!(hasher.0, 0x8594_4171_f739_67e8);
+        // MurmurHash3's `fmix64` of it.
+        assert_eq!(hasher.finish(), 0x2c22_1949_22d1_672b);
     }
 }

@@ -96,3 +96,64 @@ fn unguarded(frame: &[u8], model: &Model) -> Step {
         Ok(_) => Step::Port,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Each step with the verdicts that it alone ends with.
+    const STEPS: [(Step, &[Verdict]); 12] = [
+        (Step::Packet, &[Verdict::PassFragment, Verdict::PassUnparsed]),
+        (Step::Port, &[]),
+        (Step::Source, &[Verdict::DropDeniedSource, Verdict::PassDeniedSource]),
+        (Step::Syn, &[Verdict::PassSyn, Verdict::DropSynExcess, Verdict::PassSynExcess]),
+        (Step::Payload, &[Verdict::PassNoHello, Verdict::PassOutOfOrder, Verdict::PassForgotten]),
+        (Step::Address, &[]),
+        (
+            Step::Hello,
+            &[Verdict::PassNoName, Verdict::PassMalformed, Verdict::PassTooLong, Verdict::PassIncomplete],
+        ),
+        (Step::Name, &[Verdict::PassAllowed]),
+        (Step::Enforcement, &[Verdict::PassUnenforced]),
+        (Step::Mode, &[Verdict::PassObserved]),
+        (
+            Step::Denial,
+            &[Verdict::RejectDeniedServer, Verdict::RejectDeniedClient, Verdict::RejectDeniedDrop],
+        ),
+        (
+            Step::Unknown,
+            &[
+                Verdict::PassUnknown,
+                Verdict::RejectForeignServer,
+                Verdict::RejectForeignClient,
+                Verdict::RejectForeignDrop,
+            ],
+        ),
+    ];
+
+    #[test]
+    fn steps_are_numbered_and_named_as_the_security_page_lists_them() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/security.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        for (step, _) in STEPS {
+            let entry = format!("\n{}. *{}*: ", step.number(), step.as_str());
+            assert!(page.contains(&entry), "{entry}");
+        }
+    }
+
+    #[test]
+    fn every_verdict_but_one_is_of_one_step() {
+        let model = Model::default();
+        for (step, verdicts) in STEPS {
+            for verdict in verdicts {
+                assert_eq!(Step::of(*verdict, &[], &model), step, "{verdict:?}");
+            }
+        }
+        let named: BTreeSet<_> =
+            STEPS.iter().flat_map(|(_, verdicts)| *verdicts).map(|verdict| verdict.as_str()).collect();
+        let rest: Vec<_> = Verdict::ALL.iter().filter(|verdict| !named.contains(verdict.as_str())).collect();
+        assert_eq!(rest, [&Verdict::PassUnguarded]);
+    }
+}

@@ -121,7 +121,8 @@ fn lasts(item: &Item, now: SystemTime) -> bool {
     [until, later].into_iter().flatten().any(|until| now < until && until <= now + LONGEST)
 }
 
-/// The condition that the item is what was read as `item`, and the values it names: whoever refreshes a lock changes one of these.
+/// The condition that the item is what was read as `item`, and the values it names: whoever refreshes a lock changes one of these. One
+/// that has none of them may be gone meanwhile: then too nobody holds it.
 fn unchanged(item: Option<&Item>) -> (String, Option<HashMap<String, AttributeValue>>) {
     let Some(item) = item else { return (format!("attribute_not_exists({PRIMARY})"), None) };
     let read = |attribute| item.get(attribute).map(|value| (format!(":{attribute}"), value.clone()));
@@ -131,8 +132,7 @@ fn unchanged(item: Option<&Item>) -> (String, Option<HashMap<String, AttributeVa
     };
     let conditions = LOCK_ATTRIBUTES.map(condition).join(" AND ");
     let values: HashMap<_, _> = LOCK_ATTRIBUTES.into_iter().filter_map(read).collect();
-    let condition = format!("attribute_exists({PRIMARY}) AND {conditions}");
-    (condition, Some(values).filter(|values| !values.is_empty()))
+    (conditions, Some(values).filter(|values| !values.is_empty()))
 }
 
 const LOCK_ATTRIBUTES: [&str; 3] = [CONTENTS, HOLDER, UNTIL];
@@ -147,6 +147,10 @@ const LONGEST: Duration = Duration::from_hours(24);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        config::StoreConfig,
+        store::{Engine, fixture::faulty_with_tables, tables},
+    };
 
     #[test]
     fn locks_last_until_their_instant_whatever_its_offset() {
@@ -173,10 +177,82 @@ mod tests {
         }
     }
 
+    const SITE: &str = "shop.example";
+
+    async fn store() -> Store {
+        let store = Store::on(Engine::in_memory().unwrap(), &StoreConfig::default());
+        tables::create(&store).await.unwrap();
+        store
+    }
+
+    #[tokio::test]
+    async fn an_ended_lock_is_taken_only_as_it_was_read() {
+        let (store, now) = (store().await, SystemTime::now());
+        let text = |text: &str| AttributeValue::S(text.to_owned());
+        let contents = |seconds| {
+            let until = item::instant(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+            (CONTENTS, text(&item::encode(until.as_bytes())))
+        };
+        let until = |seconds: u64| (UNTIL, AttributeValue::N(seconds.to_string()));
+        for (case, read, there) in [
+            (
+                "3.1 has refreshed it",
+                Some(vec![(HOLDER, text("a")), until(1)]),
+                vec![(HOLDER, text("a")), until(2)],
+            ),
+            ("3.0 has refreshed it", Some(vec![contents(1)]), vec![contents(2)]),
+            (
+                "another has it",
+                Some(vec![(HOLDER, text("a")), until(1)]),
+                vec![(HOLDER, text("b")), until(1)],
+            ),
+            ("3.0 has taken it from 3.1", Some(vec![(HOLDER, text("a")), until(1)]), vec![contents(1)]),
+            ("a malformed one was replaced", Some(vec![]), vec![contents(1)]),
+            ("there was none", None, vec![(HOLDER, text("a")), until(1)]),
+        ] {
+            let lock = Lock::untaken(&Pattern::parse(SITE).unwrap());
+            let item = |attributes: &[(&str, AttributeValue)]| {
+                let attributes = attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+                item::key(&lock.key).into_iter().chain(attributes).collect::<Item>()
+            };
+            let put = store.client().put_item().table_name(&store.tables().certificates);
+            put.set_item(Some(item(&there))).send().await.unwrap();
+            let take = async |(condition, values)| {
+                let put = lock.put(&store, now, now).condition_expression(condition);
+                put.set_expression_attribute_values(values).send().await.map_err(StoreError::from)
+            };
+            let late = take(unchanged(read.map(|read| item(&read)).as_ref())).await;
+            assert!(matches!(late, Err(StoreError::Conflict)), "{case}: {late:?}");
+            take(unchanged(Some(&item(&there)))).await.expect(case);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lock_that_was_taken_is_held_though_the_answer_was_lost() {
+        let store = faulty_with_tables("seed=4,lost=300").await;
+        let (site, now) = (Pattern::parse(SITE).unwrap(), SystemTime::now());
+        for n in 1..=20 {
+            let outcome =
+                Lock::take(&store, &site, Duration::from_mins(1), now + Duration::from_mins(n)).await;
+            assert!(matches!(outcome.unwrap(), LockOutcome::Hold(_)), "{n}");
+        }
+    }
+
+    #[test]
+    fn a_lock_is_ours_by_its_holder() {
+        let site = Pattern::parse(SITE).unwrap();
+        let (one, other) = (Lock::untaken(&site), Lock::untaken(&site));
+        let holder = AttributeValue::S(one.holder.as_str().to_owned());
+        let item = Item::from([(HOLDER.to_owned(), holder)]);
+        assert!(one.is_ours(Some(&item)));
+        assert!(!other.is_ours(Some(&item)));
+        assert!(!one.is_ours(Some(&Item::new())));
+        assert!(!one.is_ours(None));
+    }
+
     /// What certmagic-storage-dynamodb 3.1 writes, by its own conditions.
     mod later_form {
         use super::*;
-        use crate::store::{Engine, fixture::faulty_with_tables};
 
         const LIFE: Duration = Duration::from_mins(5);
 
@@ -234,23 +310,6 @@ mod tests {
             assert!(!lock.renew(&store, LIFE, later + LIFE * 2).await.unwrap(), "it is not ours any more");
             lock.release(&store).await.unwrap();
             assert!(take(&store, &name, later + LIFE * 2).await.is_none(), "nor ours to release");
-        }
-
-        #[tokio::test]
-        async fn an_ended_lock_that_is_refreshed_in_between_is_not_taken() {
-            let store = Store::on(Engine::in_memory().unwrap(), &crate::config::StoreConfig::default());
-            crate::store::tables::create(&store).await.unwrap();
-            let (name, now) = (Pattern::parse("shop.example").unwrap(), SystemTime::now());
-            let key = keys::lock(&name);
-            assert!(caddy_takes(&store, &key, now).await);
-            let holder = Holder::random().unwrap();
-            let late = Lock { key: key.clone(), holder };
-            let seen = late.read(&store).await.unwrap();
-            caddy_refreshes(&store, &key, now + LIFE).await;
-            let (condition, values) = unchanged(seen.as_ref());
-            let put = late.put(&store, now + LIFE * 2, now).condition_expression(condition);
-            let put = put.set_expression_attribute_values(values);
-            assert!(matches!(put.send().await.map_err(StoreError::from), Err(StoreError::Conflict)));
         }
     }
 }

@@ -10,7 +10,12 @@ use proptest::prelude::*;
 use super::{document::Document, *};
 use crate::{
     name::Pattern,
-    store::{Item, PrivateKeyPem, Store, StoreError, fixture::faulty_with_tables, state_table::OrderRecord},
+    store::{
+        Consistency, Item, PrivateKeyPem, Store, StoreError,
+        fixture::faulty_with_tables,
+        instant::Micros,
+        state_table::{self, Event, EventId, LogDay, OrderRecord, RenewalInfo},
+    },
 };
 
 const LIFE: Duration = Duration::from_mins(1);
@@ -157,6 +162,82 @@ async fn a_late_holder_cannot_overwrite() {
     let now = seen(stored_certificates);
     commit_chain(&store, &site, "renewed", now.as_ref()).await.unwrap();
     assert!(matches!(commit_chain(&store, &site, "late", now.as_ref()).await, Err(StoreError::Conflict)));
+}
+
+#[tokio::test]
+async fn what_becomes_true_with_a_certificate_is_written_with_it_or_not_at_all() {
+    let (store, site) = (store().await, name("whole.example"));
+    let now = SystemTime::UNIX_EPOCH + Duration::from_hours(500_000);
+    let (issuer, key, record) = (issuer(), b"key".to_vec().into(), record(&site, 1_000_000_000));
+    let info = RenewalInfo {
+        name: site.clone(),
+        directory: "https://localhost:14100/dir".to_owned(),
+        certificate: "a.b".to_owned(),
+        serial: "01".to_owned(),
+        not_after: now + LIFE * 3,
+        renew_from: now + LIFE,
+        renew_until: now + LIFE * 2,
+        window: None,
+    };
+    let at = Micros::of(now);
+    let event = Event {
+        id: EventId::before(at),
+        kind: "certificate.issued".to_owned(),
+        domain: site.clone(),
+        tenant: None,
+        detail: serde_json::Map::new(),
+    };
+    let late = Version::of(&item::item("any", b"another chain", now));
+    for replaced in [Some(&late), None] {
+        let whole = Commit {
+            issuer: &issuer,
+            pattern: &site,
+            chain: b"chain",
+            key: &key,
+            metadata: b"{}",
+            replaced,
+            record: Some(&record),
+            renewal_info: Some(&info),
+            event: Some(&event),
+        };
+        let is_written = match commit(&store, &whole, now).await {
+            Ok(()) => true,
+            Err(StoreError::Conflict) => false,
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(is_written, replaced.is_none());
+        let there = read(&store, std::slice::from_ref(&issuer), &site).await.unwrap();
+        let items = there
+            .stored
+            .first()
+            .map(|stored| [stored.chain.is_some(), stored.key.is_some(), stored.metadata.is_some()]);
+        assert_eq!(items, is_written.then_some([true; 3]));
+        assert_eq!(there.record, is_written.then(|| record.clone()));
+        let known = state_table::find_renewal_info(&store, &site).await.unwrap();
+        assert_eq!(known, is_written.then(|| info.clone()));
+        let events = state_table::events(&store, &LogDay::of(at), None, 9, Consistency::Strong).await;
+        assert_eq!(events.unwrap().events, Vec::from_iter(is_written.then(|| event.clone())));
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_is_removed_whole_and_only_as_it_was_seen() {
+    let (store, site) = (store().await, name("removed.example"));
+    let stored = async || {
+        let there = read(&store, &[issuer()], &site).await.unwrap();
+        there.stored.into_iter().next().map(|stored| (stored.seen.unwrap(), stored.key.is_some()))
+    };
+    commit_chain(&store, &site, "first", None).await.unwrap();
+    let (first, _) = stored().await.unwrap();
+    commit_chain(&store, &site, "second", Some(&first)).await.unwrap();
+    let late = remove(&store, &issuer(), &site, &first).await;
+    assert!(matches!(late, Err(StoreError::Conflict)), "{late:?}");
+    let (second, has_key) = stored().await.unwrap();
+    assert!(has_key);
+    remove(&store, &issuer(), &site, &second).await.unwrap();
+    let keys = issuer().site(&site);
+    let found = item::find(&store, [keys.chain, keys.key, keys.metadata], None).await.unwrap();
+    assert!(found.items.is_empty(), "{:?}", found.items.keys());
 }
 
 #[tokio::test]
