@@ -2,7 +2,7 @@
 
 use std::{error::Error, path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::{
     aws::{Aws, Signed, error_chain},
@@ -77,6 +77,13 @@ enum Command {
         /// Print the steps, change nothing
         #[arg(long)]
         dry_run: bool,
+    },
+    /// Write manual pages, one per command, into a folder
+    #[command(hide = true)]
+    Man {
+        /// It has to be there
+        #[arg(value_name = "PATH")]
+        folder: PathBuf,
     },
     /// Print how the fleet is; exit code 1 unless all is known and well
     Status {
@@ -247,6 +254,10 @@ impl Command {
                 };
                 fleet.remove(removal, dry_run).await
             }
+            Self::Man { folder } => {
+                clap_mangen::generate_to(Arguments::command(), folder)?;
+                Ok(ExitCode::SUCCESS)
+            }
             Self::Status { fleet, within, json } => fleet.status(Duration::from_secs(within), json).await,
         }
     }
@@ -312,4 +323,23 @@ async fn left(aws: &Aws, wanted: &Wanted) -> Result<(), Box<dyn Error>> {
     }
     println!("{} left", left.len());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn each_command_of_an_operators_has_a_manual_page() {
+        let folder = tempfile::tempdir().unwrap();
+        let words = ["gatehouse-deploy".as_ref(), "man".as_ref(), folder.path().as_os_str()];
+        assert_eq!(Arguments::parse_from(words).command.run().await.unwrap(), ExitCode::SUCCESS);
+        let pages = std::fs::read_dir(folder.path()).unwrap();
+        let pages: BTreeSet<_> = pages.map(|page| page.unwrap().file_name().into_string().unwrap()).collect();
+        let commands = ["plan", "deploy", "update", "remove", "status"];
+        let wanted = commands.iter().map(|command| format!("gatehouse-deploy-{command}.1"));
+        assert_eq!(pages, wanted.chain(["gatehouse-deploy.1".to_owned()]).collect());
+    }
 }

@@ -17,6 +17,9 @@ REFERRED = {
     ("Ref", "AWS::StackId"): "arn:x:cloudformation:x:x:stack/x/x",
     ("Ref", "Key"): "arn:x:kms:x:x:key/x",
 }
+# Resources that a call knows and the tables do not yet. CloudFormation's schema of a dashboard has it tagged by these.
+DASHBOARD = "arn:${Partition}:cloudwatch::${Account}:dashboard/${DashboardName}"
+NEWER = {"cloudwatch:TagResource": {DASHBOARD}, "cloudwatch:ListTagsForResource": {DASHBOARD}}
 # What the tables say that a call needs, and why ours does without.
 UNNEEDED = {
     # Quotas of other services than EC2 and Global Accelerator.
@@ -75,7 +78,7 @@ def faults(statement, granted):
         if not data:
             yield f"{action}: there is no such action"
             continue
-        known = {entry["resource_arn_format"] for entry in data[service]}
+        known = {entry["resource_arn_format"] for entry in data[service]} | NEWER.get(action, set())
         if "*" in resources and known != {"*"}:
             yield f"{action}: knows resources, and is granted on all"
         matching = {resource for resource in resources if any(fits(resource, form) for form in known)}

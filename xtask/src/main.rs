@@ -57,7 +57,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Hellos => hellos::run(),
         Command::Bench { name } => bench::run(name),
         Command::Profile => package::profile::make(),
-        Command::Package { architecture, step } => package::run(architecture, step),
+        Command::Package { product, architecture, step } => package::run(product, architecture, step),
         Command::Image { step } => image::run(step),
         Command::Cost(arguments) => cost::run(arguments),
         Command::Plan(arguments) => arguments.run("plan"),
@@ -155,6 +155,9 @@ enum Command {
     Profile,
     /// Build the Debian package with its manual pages, SBOM and checksums, in target/package
     Package {
+        /// Which program's
+        #[arg(long, value_enum, default_value_t = package::Product::Gatehouse)]
+        product: package::Product,
         /// For which machines
         #[arg(long, value_enum, default_value_t = package::Architecture::Amd64)]
         architecture: package::Architecture,

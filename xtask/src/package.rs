@@ -1,5 +1,5 @@
 //! `cargo xtask package`: the Debian package, with manual pages, licences and SBOM, into `target/package`.
-//! Not here: what lies in the package (`packer/package`, and `package.metadata.deb` of `proxy/Cargo.toml`).
+//! Not here: what lies in a package (`packer/package`, and `package.metadata.deb` of `proxy/Cargo.toml` and `deploy/Cargo.toml`).
 //! Invariants: the package is a function of the sources and the compiler (`cargo xtask package reproduce` builds twice and
 //! compares); nothing is linked whose licence is not known and permitted
 //! (`an_expression_is_permitted_by_what_it_lets_us_choose`).
@@ -12,6 +12,7 @@ mod crates;
 mod debian;
 mod function;
 mod licences;
+mod product;
 pub(crate) mod profile;
 mod sbom;
 mod staging;
@@ -25,6 +26,7 @@ use crate::{build_ebpf, setup, shell};
 
 pub(crate) use architecture::Architecture;
 pub(crate) use archive::{Archive, later};
+pub(crate) use product::Product;
 
 /// What to do with the package beyond building it.
 #[derive(Clone, Copy, PartialEq, Eq, clap::Subcommand)]
@@ -37,8 +39,8 @@ pub(crate) enum Step {
     Function,
 }
 
-/// Builds the package for `architecture`, and then does `step`.
-pub(crate) fn run(architecture: Architecture, step: Option<Step>) -> anyhow::Result<()> {
+/// Builds the package of `product` for `architecture`, and then does `step`.
+pub(crate) fn run(product: Product, architecture: Architecture, step: Option<Step>) -> anyhow::Result<()> {
     let shell = shell()?;
     if step == Some(Step::Test) {
         setup::require_root(&shell, "package test")?;
@@ -50,23 +52,26 @@ pub(crate) fn run(architecture: Architecture, step: Option<Step>) -> anyhow::Res
     if architecture == Architecture::Arm64 {
         setup::arm64(&shell)?;
     }
-    let archive = build(&shell, architecture)?;
+    let archive = match product {
+        Product::Gatehouse => build(&shell, architecture)?,
+        Product::GatehouseDeploy => build_deploy(&shell, architecture)?,
+    };
     match step {
         None | Some(Step::Function) => Ok(()),
-        Some(Step::Test) => trial::run(&shell, &archive),
-        Some(Step::Reproduce) => archive::reproduce(&shell, &archive),
+        Some(Step::Test) => trial::run(&shell, &archive, product),
+        Some(Step::Reproduce) => archive::reproduce(&shell, &archive, product),
     }
 }
 
 /// Builds the binary of this machine's package; says where it is.
 pub(crate) fn program(shell: &Shell) -> anyhow::Result<PathBuf> {
-    binary::build(shell, &Workspace::of(shell, Architecture::Amd64)?)
+    binary::build(shell, &Workspace::of(shell, Architecture::Amd64, Product::Gatehouse)?)
 }
 
 /// Builds the package of the tree as it is.
 pub(crate) fn build(shell: &Shell, architecture: Architecture) -> anyhow::Result<Archive> {
     build_ebpf::run()?;
-    let workspace = Workspace::of(shell, architecture)?;
+    let workspace = Workspace::of(shell, architecture, Product::Gatehouse)?;
     println!("package: building the binary (minutes the first time)");
     let binary = binary::build(shell, &workspace)?;
     let crates =
@@ -76,9 +81,22 @@ pub(crate) fn build(shell: &Shell, architecture: Architecture) -> anyhow::Result
     archive::pack(shell, &workspace)
 }
 
+/// Builds that of the program for a fleet's operator.
+fn build_deploy(shell: &Shell, architecture: Architecture) -> anyhow::Result<Archive> {
+    let product = Product::GatehouseDeploy;
+    let workspace = Workspace::of(shell, architecture, product)?;
+    println!("package: building the binary (minutes the first time)");
+    let binary = cargo_build::build(shell, &workspace, product.cargo_package(), product.name(), &[])?;
+    let crates = crates::linked(shell, &[(product.cargo_package(), architecture.target())])?;
+    licences::judge(&crates)?;
+    staging::lay(shell, &workspace, &binary, &crates)?;
+    archive::pack(shell, &workspace)
+}
+
 /// The tree that is packaged.
 struct Workspace {
     root: PathBuf,
+    product: Product,
     architecture: Architecture,
     version: String,
     /// Of the last commit that changed what the package is made of: every time stamp in it is this one.
@@ -86,9 +104,9 @@ struct Workspace {
 }
 
 impl Workspace {
-    fn of(shell: &Shell, architecture: Architecture) -> anyhow::Result<Self> {
+    fn of(shell: &Shell, architecture: Architecture, product: Product) -> anyhow::Result<Self> {
         let committed =
-            cmd!(shell, "git log -1 --format=%ct --").args(SOURCES).quiet().ignore_stderr().read();
+            cmd!(shell, "git log -1 --format=%ct --").args(product.sources()).quiet().ignore_stderr().read();
         let epoch = match committed {
             Ok(epoch) if !epoch.is_empty() => epoch,
             _ => {
@@ -98,6 +116,7 @@ impl Workspace {
         };
         Ok(Self {
             root: shell.current_dir(),
+            product,
             architecture,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             epoch,
@@ -105,17 +124,5 @@ impl Workspace {
     }
 }
 
-/// What the package is made of.
-const SOURCES: [&str; 9] = [
-    "aws-call",
-    "proxy",
-    "proxy-common",
-    "proxy-ebpf",
-    "packer/package",
-    "xtask/src/package",
-    "Cargo.toml",
-    "Cargo.lock",
-    "CHANGELOG.md",
-];
-/// Everything the package is made of, below the workspace.
+/// Where packages and what they are made of lie, below the workspace.
 const FOLDER: &str = "target/package";

@@ -63,7 +63,7 @@ pub(super) async fn look(aws: &Aws, wanted: &Wanted, chosen: bool, within: Durat
     for region in &named {
         begin(&mut looks, region);
     }
-    let mut is_usable: Box<dyn Fn(&Region) -> bool> = Box::new(|_| true);
+    let mut usable = None;
     if !chosen {
         let deadline = Deadline { at: Instant::now() + within, within };
         match deadline.keep(aws.regions(&wanted.home)).await {
@@ -71,14 +71,14 @@ pub(super) async fn look(aws: &Aws, wanted: &Wanted, chosen: bool, within: Durat
                 for region in regions.difference(&named) {
                     begin(&mut looks, region);
                 }
-                is_usable = Box::new(move |region| regions.contains(region));
+                usable = Some(regions);
             }
             Err(silence) => seen.unlisted = Some(silence),
         }
     }
     for (region, look) in looks.join_all().await {
         // In a region that the account may not use there is nothing, whatever was answered there.
-        if is_usable(&region) {
+        if usable.as_ref().is_none_or(|usable| usable.contains(&region)) {
             seen.add(region, look, &named);
         }
     }

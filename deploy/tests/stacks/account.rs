@@ -114,6 +114,11 @@ impl Account {
         counts.filter(|(_, count)| *count > 0).collect()
     }
 
+    /// The bodies of all dashboards, by name.
+    pub(crate) fn dashboards(&self) -> Value {
+        serde_json::from_str(&self.get("/dashboards")).unwrap()
+    }
+
     /// What the double itself answers.
     fn get(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(self.url.trim_start_matches("http://")).unwrap();

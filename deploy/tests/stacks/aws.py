@@ -41,7 +41,7 @@ REGIONS = ("eu-central-1", "us-east-1")
 DENIED = "ap-southeast-2"
 # Models are registered by the second part of their module's name.
 __name__ = "moto.doubles.models"
-ACCELERATORS, GROUPS = {}, {}
+ACCELERATORS, GROUPS, DASHBOARDS = {}, {}, {}
 QUOTAS = {"vcpus": 32.0, "accelerators": 20.0}
 # Of so many calls, one is told to come again.
 BUSY, NUMBERS = 11, itertools.count(1)
@@ -170,6 +170,24 @@ class Alarm(Double):
     def gone(cls, identifier):
         for region in REGIONS:
             cloudwatch_backends[ACCOUNT][region].alarms.pop(identifier, None)
+
+
+class Dashboard(Double):
+    @staticmethod
+    def cloudformation_type():
+        return "AWS::CloudWatch::Dashboard"
+
+    def identify(self, number):
+        return self.properties["DashboardName"]
+
+    def made(self):
+        # Names are an account's. What is none, PutDashboard refuses.
+        assert self.physical_resource_id not in DASHBOARDS, self.physical_resource_id
+        DASHBOARDS[self.physical_resource_id] = json.loads(self.properties["DashboardBody"])
+
+    @classmethod
+    def gone(cls, identifier):
+        del DASHBOARDS[identifier]
 
 
 class EventInvokeConfig(Double):
@@ -409,6 +427,7 @@ def left():
         "alarms": lambda region: cloudwatch_backends[ACCOUNT][region].alarms,
     }
     counts = {name: sum(len(of(region)) for region in REGIONS) for name, of in lists.items()}
+    counts["dashboards"] = len(DASHBOARDS)
     counts["buckets"] = len(s3_backends[ACCOUNT]["aws"].buckets)
     counts["accelerators"] = len(ACCELERATORS) + len(GROUPS)
     counts["keys"] = sum(key.key_state != "PendingDeletion" for key in keys().values())
@@ -421,8 +440,8 @@ def served(application, calls):
     def answer(environ, start_response):
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         environ["wsgi.input"] = io.BytesIO(body)
-        if environ["PATH_INFO"] == "/left":
-            said = json.dumps(left()).encode()
+        if environ["PATH_INFO"] in ("/left", "/dashboards"):
+            said = json.dumps(DASHBOARDS if environ["PATH_INFO"] == "/dashboards" else left()).encode()
             start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(said)))])
             return [said]
         if environ["PATH_INFO"].startswith("/trouble/"):

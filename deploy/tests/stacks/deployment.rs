@@ -54,6 +54,7 @@ fn comes_and_is_well(account: &Account) -> Vec<Call> {
     account.run("deploy").succeeded(account);
     // The fleet's in each region, and the two over the domains table.
     assert!(account.left().contains(&("functions".to_owned(), 4)), "{:?}", account.left());
+    dashboards_name_what_there_is(account);
     let mut all = account.calls();
     let again = account.run("deploy");
     again.succeeded(account);
@@ -75,6 +76,44 @@ fn comes_and_is_well(account: &Account) -> Vec<Call> {
     }
     all.extend(account.calls());
     all
+}
+
+/// A widget whose dimension has another value than AWS's shows nothing, and no service says so.
+fn dashboards_name_what_there_is(account: &Account) {
+    let dashboards = account.dashboards();
+    assert_eq!(dashboards.as_object().unwrap().len(), BOTH.len(), "{dashboards:#}");
+    for region in BOTH {
+        let dashboard = &dashboards[format!("gatehouse-tst-fleet-{region}")];
+        let text = dashboard.to_string();
+        assert!(!text.contains("${"), "{dashboard:#}");
+        let widgets = dashboard["widgets"].as_array().unwrap();
+        let alarms = widgets[0]["properties"]["alarms"].as_array().unwrap();
+        let of_region = format!("arn:aws:cloudwatch:{region}:");
+        assert!(alarms.iter().all(|arn| arn.as_str().unwrap().starts_with(&of_region)), "{alarms:?}");
+        let metrics = widgets.iter().skip(1).flat_map(|one| one["properties"]["metrics"].as_array().unwrap());
+        let mut names = BTreeSet::new();
+        for metric in metrics {
+            let words: Vec<_> = metric.as_array().unwrap().iter().map_while(Value::as_str).collect();
+            let (dimensions, _) = words[2..].as_chunks::<2>();
+            for [name, value] in dimensions {
+                let fits = match *name {
+                    "AutoScalingGroupName" => *value == "gatehouse-tst-fleet",
+                    "EndpointGroup" => *value == region,
+                    // Of the double's ARN; an id of AWS's is longer.
+                    "Accelerator" | "Listener" => {
+                        value.len() == 8 && value.chars().all(|char| char.is_ascii_hexdigit())
+                    }
+                    "FunctionName" => value.starts_with("gatehouse-tst-fleet-Function"),
+                    _ => false,
+                };
+                assert!(fits, "{metric}");
+            }
+            names.insert(words[1].to_owned());
+        }
+        for name in ["HealthyEndpointCount", "CPUUtilization", "NetworkOut", "Errors"] {
+            assert!(names.contains(name), "{names:?}");
+        }
+    }
 }
 
 fn changes_one_region_after_the_other(account: &Account) -> Vec<Call> {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{
     fleet::{Fleet, Key},
     prices::{Price, Prices},
-    usage::{ACCELERATOR_ADDRESSES, MONTH_HOURS, REGION_ALARMS, Usage},
+    usage::{ACCELERATOR_ADDRESSES, FREE_DASHBOARDS, MONTH_HOURS, REGION_ALARMS, REGION_DASHBOARDS, Usage},
 };
 
 /// What one region with one small instance is to cost at most in a month, all included.
@@ -96,7 +96,7 @@ impl Bill {
     fn remarks(&self, text: &mut String) {
         let _ = writeln!(
             text,
-            "\n{} without taxes, for 30 days; every region at the prices of {}. Free tiers are left out, but the first 100 GB.",
+            "\n{} without taxes, for 30 days; every region at the prices of {}. Free tiers are left out, but the first 100 GB and three dashboards.",
             self.currency, self.region
         );
         text.push_str("Not in it: a hosted zone, orders of new names, a larger DynamoDB backup, support.\n");
@@ -139,6 +139,7 @@ fn items(fleet: &Fleet, prices: &Prices) -> anyhow::Result<Vec<Item>> {
     let usage = Usage::of(fleet);
     let instances = fleet.all_instances();
     let keys = if fleet.key == Key::Own { 1.0 } else { 0.0 };
+    let dashboards = (fleet.regions * REGION_DASHBOARDS - FREE_DASHBOARDS).max(0.0);
     let charged = [
         ("their disks", "disk", instances * fleet.disk_gigabytes),
         ("their public IPv4 addresses", "ipv4", instances * MONTH_HOURS),
@@ -151,6 +152,7 @@ fn items(fleet: &Fleet, prices: &Prices) -> anyhow::Result<Vec<Item>> {
         ("key of the tables", "key", keys),
         ("its use", "key_requests", usage.key_requests / 10_000.0),
         ("alarms", "alarm", fleet.regions * REGION_ALARMS),
+        ("dashboards", "dashboard", dashboards),
         ("fleet function: calls", "function_calls", usage.function_calls / MILLION),
         ("fleet function: time", "function_seconds", usage.function_gb_seconds),
         ("fleet function: logs", "logs", usage.log_gigabytes),

@@ -7,7 +7,7 @@ use super::{
     prices::Prices,
     usage::{
         DUE_SHARDS, FEEDS, FOLLOW_SECONDS, IDLE_POLL_SECONDS, MONTH_SECONDS, REGION_ALARMS,
-        RENEWAL_PERIOD_SECONDS, REPORT_SECONDS, Usage, busy_share,
+        REGION_DASHBOARDS, RENEWAL_PERIOD_SECONDS, REPORT_SECONDS, Usage, busy_share,
     },
 };
 
@@ -79,6 +79,9 @@ fn a_region_more_costs_no_second_accelerator() {
     assert_near(amount(&two, "accelerator"), amount(&one, "accelerator"));
     assert_near(amount(&two, "instances"), 2.0 * amount(&one, "instances"));
     assert_near(amount(&two, "alarms"), 2.0 * amount(&one, "alarms"));
+    let dashboards = |regions: u32| amount(&bill(&format!("--regions {regions}")), "dashboards");
+    assert_near(dashboards(3), 0.0);
+    assert_near(dashboards(5), 6.0);
     assert!(amount(&one, "tables to other regions") == 0.0 && amount(&two, "tables to other regions") > 0.0);
 }
 
@@ -254,5 +257,7 @@ fn defaults_are_those_of_the_settings() {
     let stack = include_str!("../../../infra/fleet.yaml");
     let alarms = format!("{}", stack.matches("Type: AWS::CloudWatch::Alarm").count());
     assert_eq!(alarms, REGION_ALARMS.to_string());
+    let dashboards = stack.matches("Type: AWS::CloudWatch::Dashboard").count().to_string();
+    assert_eq!(dashboards, REGION_DASHBOARDS.to_string());
     assert_eq!((fleet("").poll_seconds, fleet("").key), (1.0, Key::Own));
 }

@@ -69,6 +69,10 @@ const KEY_KEPT_SECONDS: f64 = 300.0;
 pub(super) const ACCELERATOR_ADDRESSES: f64 = 2.0;
 /// Alarms of a region's stack.
 pub(super) const REGION_ALARMS: f64 = 2.0;
+/// Dashboards of a region's stack.
+pub(super) const REGION_DASHBOARDS: f64 = 1.0;
+/// Dashboards that cost an account nothing.
+pub(super) const FREE_DASHBOARDS: f64 = 3.0;
 /// A region's fleet function runs each minute,
 const FUNCTION_CALLS: f64 = MONTH_SECONDS / 60.0;
 /// for less than a second, with 128 MB,

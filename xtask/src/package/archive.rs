@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, ensure};
 use xshell::{Shell, cmd};
 
-use super::{FOLDER, Workspace};
+use super::{FOLDER, Product, Workspace};
 
 /// A package on disk.
 pub(crate) struct Archive {
@@ -19,20 +19,22 @@ pub(crate) struct Archive {
 /// Packs what has been built and staged; writes the SBOM and SHA256SUMS beside it.
 pub(super) fn pack(shell: &Shell, workspace: &Workspace) -> anyhow::Result<Archive> {
     let folder = workspace.root.join(FOLDER);
-    let architecture = workspace.architecture;
+    let (architecture, product) = (workspace.architecture, workspace.product);
     let (target, build) = (architecture.target(), architecture.folder(workspace));
-    let stem = format!("gatehouse_{}_{}", workspace.version, architecture.name());
+    let stem = format!("{}_{}_{}", product.name(), workspace.version, architecture.name());
+    let package = product.cargo_package();
     let path = folder.join(format!("{stem}.deb"));
     cmd!(
         shell,
-        "cargo deb --quiet --no-build --no-strip --package gatehouse --target {target} --output {path}"
+        "cargo deb --quiet --no-build --no-strip --package {package} --target {target} --output {path}"
     )
     .env("CARGO_TARGET_DIR", build)
     .env("SOURCE_DATE_EPOCH", &workspace.epoch)
     .quiet()
     .run()
     .context("cargo-deb refuses")?;
-    let parts = folder.join("parts/usr/share/doc/gatehouse/sbom.cdx.json.gz");
+    let parts = product.folder(&workspace.root).join("parts").join(product.documents());
+    let parts = parts.join("sbom.cdx.json.gz");
     let sbom = folder.join(format!("{stem}.cdx.json"));
     fs::write(&sbom, cmd!(shell, "gzip --decompress --stdout {parts}").quiet().output()?.stdout)?;
     write_sums(shell, &folder)?;
@@ -73,7 +75,7 @@ pub(crate) fn later(shell: &Shell, archive: &Path, to: &Path) -> anyhow::Result<
 }
 
 /// Clones the last commit into another folder, builds the package there, and compares.
-pub(super) fn reproduce(shell: &Shell, archive: &Archive) -> anyhow::Result<()> {
+pub(super) fn reproduce(shell: &Shell, archive: &Archive, product: Product) -> anyhow::Result<()> {
     let changes = cmd!(shell, "git status --porcelain").quiet().read()?;
     ensure!(
         changes.is_empty(),
@@ -84,7 +86,8 @@ pub(super) fn reproduce(shell: &Shell, archive: &Archive) -> anyhow::Result<()> 
     cmd!(shell, "git clone --quiet {root} {again}").quiet().run()?;
     println!("package: building once more in {}", again.display());
     let inside = shell.push_dir(&again);
-    cmd!(shell, "cargo xtask package").quiet().run()?;
+    let product = product.name();
+    cmd!(shell, "cargo xtask package --product {product}").quiet().run()?;
     drop(inside);
     let name = archive.path.file_name().context("the package has no name")?;
     let (first, second) = (&archive.path, again.join(FOLDER).join(name));

@@ -8,13 +8,13 @@ use std::{fs, path::Path};
 use anyhow::{Context, ensure};
 use xshell::{Shell, cmd};
 
-use super::{Architecture, FOLDER, Workspace, cargo_build, crates, licences};
+use super::{Architecture, FOLDER, Product, Workspace, cargo_build, crates, licences};
 use crate::setup;
 
 /// Builds, tries and packs them.
 pub(super) fn run(shell: &Shell) -> anyhow::Result<()> {
     setup::arm64(shell)?;
-    let workspace = Workspace::of(shell, ARCHITECTURE)?;
+    let workspace = Workspace::of(shell, ARCHITECTURE, Product::Gatehouse)?;
     for (package, name) in FUNCTIONS {
         println!("package: building {package} (minutes the first time)");
         package_one(shell, &workspace, package, name)?;

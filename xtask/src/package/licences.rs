@@ -27,11 +27,11 @@ pub(super) fn judge(crates: &BTreeSet<Crate>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// All texts, each once with the crates it came with.
-pub(super) fn texts(crates: &BTreeSet<Crate>) -> anyhow::Result<String> {
+/// All texts, each once with the crates it came with; `into` says into what they are linked.
+pub(super) fn texts(crates: &BTreeSet<Crate>, into: &str) -> anyhow::Result<String> {
     let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut without = Vec::new();
-    let mut paper = String::from(INTRODUCTION);
+    let mut paper = format!("What is linked into {into}, {INTRODUCTION}");
     for found in crates.iter().filter(|found| found.origin == Origin::Registry) {
         let title = format!("{} {}", found.name, found.version);
         let licence = found.licence.as_deref().unwrap_or_default();
@@ -123,7 +123,7 @@ const PERMITTED: [&str; 10] = [
 const STARTS: [&str; 6] = ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE", "UNLICENSE"];
 const RULE: &str = "------------------------------------------------------------------------";
 const INTRODUCTION: &str = "\
-What is linked into /usr/bin/gatehouse and into the XDP program inside it, and under which licences. Where one may be
+and under which licences. Where one may be
 chosen, Gatehouse takes it under any of those permitted.
 
 ";

@@ -9,7 +9,7 @@ use std::fs;
 use anyhow::Context;
 use xshell::{Shell, cmd};
 
-use super::{Architecture, Workspace, cargo_build};
+use super::{Architecture, Product, Workspace, cargo_build};
 use crate::{build_ebpf, setup, shell};
 
 /// What the compiler of `workspace` is told of the profile; nothing, and a word of it, where it is not that compiler's.
@@ -33,7 +33,7 @@ pub(crate) fn make() -> anyhow::Result<()> {
     setup::require_root(&shell, "profile")?;
     setup::run(&shell, setup::Purpose::Bench)?;
     build_ebpf::run()?;
-    let workspace = Workspace::of(&shell, Architecture::Amd64)?;
+    let workspace = Workspace::of(&shell, Architecture::Amd64, Product::Gatehouse)?;
     let counts = workspace.root.join("target/profile");
     shell.remove_path(&counts)?;
     println!("profile: building the binary that counts (minutes)");

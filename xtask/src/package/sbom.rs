@@ -13,9 +13,9 @@ use super::{
 
 /// What is linked into the binary and the XDP program; the same bytes for the same sources, so without a serial number.
 pub(super) fn write(workspace: &Workspace, time: &str, crates: &BTreeSet<Crate>) -> anyhow::Result<String> {
-    let version = workspace.version.as_str();
-    let components: Vec<Value> =
-        crates.iter().filter(|found| found.name != "gatehouse").map(component).collect();
+    let (version, name) = (workspace.version.as_str(), workspace.product.name());
+    let itself = workspace.product.cargo_package();
+    let components: Vec<Value> = crates.iter().filter(|found| found.name != itself).map(component).collect();
     let paper = json!({
         "bomFormat": "CycloneDX",
         "specVersion": "1.5",
@@ -24,8 +24,8 @@ pub(super) fn write(workspace: &Workspace, time: &str, crates: &BTreeSet<Crate>)
             "timestamp": time,
             "component": {
                 "type": "application",
-                "bom-ref": format!("gatehouse@{version}"),
-                "name": "gatehouse",
+                "bom-ref": format!("{name}@{version}"),
+                "name": name,
                 "version": version,
             },
         },

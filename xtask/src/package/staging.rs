@@ -9,22 +9,23 @@ use std::{
 use anyhow::{Context, bail};
 use xshell::{Shell, cmd};
 
-use super::{Architecture, FOLDER, Workspace, crates::Crate, licences, sbom};
+use super::{Product, Workspace, crates::Crate, licences, sbom};
 
-/// Makes them anew in `target/package/parts`.
+/// Makes them anew in the folder `parts` of the product.
 pub(super) fn lay(
     shell: &Shell,
     workspace: &Workspace,
     binary: &Path,
     crates: &BTreeSet<Crate>,
 ) -> anyhow::Result<()> {
-    let parts = workspace.root.join(FOLDER).join("parts");
+    let (product, folder) = (workspace.product, workspace.product.folder(&workspace.root));
+    let parts = folder.join("parts");
     shell.remove_path(&parts)?;
-    let documents = parts.join("usr/share/doc/gatehouse");
+    let documents = parts.join(product.documents());
     let changelog = workspace.root.join("CHANGELOG.md");
-    shell.write_file(workspace.root.join(FOLDER).join("copyright"), copyright(&workspace.root)?)?;
+    shell.write_file(folder.join("copyright"), copyright(&workspace.root, product)?)?;
     shell.write_file(documents.join("NEWS.md"), fs::read_to_string(changelog)?)?;
-    shell.write_file(documents.join("dependencies.txt"), licences::texts(crates)?)?;
+    shell.write_file(documents.join("dependencies.txt"), licences::texts(crates, product.linked())?)?;
     shell.write_file(
         documents.join("sbom.cdx.json"),
         sbom::write(workspace, &iso(shell, workspace)?, crates)?,
@@ -32,24 +33,19 @@ pub(super) fn lay(
     shell.write_file(documents.join("changelog"), debian_changelog(shell, workspace)?)?;
     let mut compressed: Vec<PathBuf> =
         ["NEWS.md", "dependencies.txt", "sbom.cdx.json", "changelog"].map(|name| documents.join(name)).into();
-    compressed.extend(papers(shell, workspace.architecture, binary, &parts)?);
+    compressed.extend(papers(shell, workspace, binary, &parts)?);
     // `-n`: neither name nor time stamp go into the file.
     cmd!(shell, "gzip --best --no-name {compressed...}").quiet().run()?;
     Ok(())
 }
 
 /// Manual pages and completions, which the binary writes; the manual pages, to be compressed.
-fn papers(
-    shell: &Shell,
-    architecture: Architecture,
-    binary: &Path,
-    parts: &Path,
-) -> anyhow::Result<Vec<PathBuf>> {
+fn papers(shell: &Shell, workspace: &Workspace, binary: &Path, parts: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let folder = shell.create_temp_dir()?;
     let written = folder.path();
-    let start = || architecture.start(shell, binary);
+    let start = || workspace.architecture.start(shell, binary);
     start().arg("man").arg(written).quiet().run().context("it does not start")?;
-    for (kind, name) in COMPLETIONS {
+    for (kind, name) in completions(workspace.product) {
         let script = start().args(["completion", kind]).quiet().output().context("it does not start")?;
         fs::write(written.join(name), script.stdout)?;
     }
@@ -57,7 +53,7 @@ fn papers(
     for file in files_below(written)? {
         let name =
             file.file_name().and_then(|name| name.to_str()).context("the name of a page is not UTF-8")?;
-        let Some(place) = place(name) else { bail!("`gatehouse man` wrote {name}, which is not packaged") };
+        let Some(place) = place(name) else { bail!("`man` wrote {name}, which is not packaged") };
         let to = parts.join(&place);
         shell.create_dir(to.parent().context("a page lies in no folder")?)?;
         fs::copy(&file, &to)?;
@@ -98,7 +94,8 @@ fn place(name: &str) -> Option<PathBuf> {
 }
 
 /// Debian's machine-readable format, 1.0.
-fn copyright(root: &Path) -> anyhow::Result<String> {
+fn copyright(root: &Path, product: Product) -> anyhow::Result<String> {
+    let documents = product.documents();
     let mit = fs::read_to_string(root.join("LICENSE-MIT"))?;
     let holder = mit.lines().find_map(|line| line.strip_prefix("Copyright (c) ")).context("no holder")?;
     let body = mit.lines().skip_while(|line| !line.starts_with("Permission"));
@@ -108,17 +105,19 @@ fn copyright(root: &Path) -> anyhow::Result<String> {
         "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\
          Upstream-Name: Gatehouse\n\
          Comment: Libraries are linked in statically. Their licences with all texts stand in\n \
-         /usr/share/doc/gatehouse/dependencies.txt.gz, and as an SBOM in sbom.cdx.json.gz beside it.\n\n\
+         /{documents}/dependencies.txt.gz, and as an SBOM in sbom.cdx.json.gz beside it.\n\n\
          Files: *\nCopyright: {holder}\nLicense: Expat or Apache-2.0\n\n\
          License: Expat\n{terms}\n\n\
          License: Apache-2.0\n On Debian systems the text is in /usr/share/common-licenses/Apache-2.0.\n"
     ))
 }
 
-fn debian_changelog(shell: &Shell, Workspace { version, epoch, .. }: &Workspace) -> anyhow::Result<String> {
+fn debian_changelog(shell: &Shell, workspace: &Workspace) -> anyhow::Result<String> {
+    let Workspace { product, version, epoch, .. } = workspace;
+    let name = product.name();
     let date = cmd!(shell, "date --utc --rfc-email --date=@{epoch}").quiet().read()?;
     Ok(format!(
-        "gatehouse ({version}) bookworm; urgency=medium\n\n  * What changed stands in NEWS.md.gz.\n\n \
+        "{name} ({version}) bookworm; urgency=medium\n\n  * What changed stands in NEWS.md.gz.\n\n \
          -- {MAINTAINER}  {date}\n"
     ))
 }
@@ -128,8 +127,15 @@ fn iso(shell: &Shell, Workspace { epoch, .. }: &Workspace) -> anyhow::Result<Str
 }
 
 /// Shells, and what the file of each is called.
-const COMPLETIONS: [(&str, &str); 3] =
-    [("bash", "gatehouse.bash"), ("zsh", "_gatehouse"), ("fish", "gatehouse.fish")];
+fn completions(product: Product) -> &'static [(&'static str, &'static str)] {
+    match product {
+        Product::Gatehouse => {
+            &[("bash", "gatehouse.bash"), ("zsh", "_gatehouse"), ("fish", "gatehouse.fish")]
+        }
+        Product::GatehouseDeploy => &[],
+    }
+}
+
 /// As in `package.metadata.deb`.
 const MAINTAINER: &str = "The Gatehouse contributors <gatehouse@example.com>";
 
@@ -154,8 +160,11 @@ mod tests {
     }
 
     #[test]
-    fn the_maintainer_of_both_papers_is_the_same() {
-        let manifest = include_str!("../../../proxy/Cargo.toml");
-        assert!(manifest.contains(&format!("maintainer = {MAINTAINER:?}")), "{MAINTAINER}");
+    fn the_maintainer_is_the_same_everywhere() {
+        for manifest in
+            [include_str!("../../../proxy/Cargo.toml"), include_str!("../../../deploy/Cargo.toml")]
+        {
+            assert!(manifest.contains(&format!("maintainer = {MAINTAINER:?}")), "{MAINTAINER}");
+        }
     }
 }

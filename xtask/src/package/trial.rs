@@ -10,11 +10,11 @@ use std::{
 use anyhow::{Context, ensure};
 use xshell::{Shell, cmd};
 
-use super::{Archive, FOLDER, archive, debian::Debian};
+use super::{Archive, FOLDER, Product, archive, debian::Debian};
 use crate::units;
 
-/// Runs all steps, and prints what was seen in each.
-pub(super) fn run(shell: &Shell, archive: &Archive) -> anyhow::Result<()> {
+/// Runs all steps for the package of `product`, and prints what was seen in each.
+pub(super) fn run(shell: &Shell, archive: &Archive, product: Product) -> anyhow::Result<()> {
     let path = &archive.path;
     cmd!(shell, "lintian --fail-on error --tag-display-limit 0 {path}")
         .quiet()
@@ -23,11 +23,21 @@ pub(super) fn run(shell: &Shell, archive: &Archive) -> anyhow::Result<()> {
     println!("lintian: no error");
     let machine = Machine::make(shell)?;
     let before = machine.files()?;
-    machine.install(path)?;
-    machine.settle_in()?;
-    machine.upgrade(path)?;
-    machine.remove()?;
-    machine.purge(&before)
+    match product {
+        Product::Gatehouse => {
+            machine.install(path)?;
+            machine.settle_in()?;
+            machine.upgrade(path)?;
+            machine.remove()?;
+        }
+        Product::GatehouseDeploy => {
+            machine.dpkg_install(path)?;
+            machine.plans()?;
+            machine.raise(path, product)?;
+            machine.plans()?;
+        }
+    }
+    machine.purge(&before, product)
 }
 
 /// The Debian in which all this happens.
@@ -78,14 +88,40 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// Installs the same package under a later version.
-    fn upgrade(&self, archive: &Path) -> anyhow::Result<()> {
+    /// The operator's program as it was installed: it plans a fleet without the sources, and has what an administrator needs.
+    fn plans(&self) -> anyhow::Result<()> {
+        let folder = self.path("/tmp/fleet");
+        fs::create_dir(&folder)?;
+        fs::write(folder.join("fleet-prd.toml"), FLEET)?;
+        fs::write(folder.join("settings.toml"), "[verification]\nedge_names = [\"edge.example.com\"]\n")?;
+        let plan = "gatehouse-deploy plan --stage prd --offline --file /tmp/fleet/fleet-prd.toml";
+        let said = self.inside(plan)?;
+        fs::remove_dir_all(&folder)?;
+        ensure!(said.contains("3. eu-central-1: create gatehouse-prd-fleet"), "it does not plan: {said}");
+        self.ensure_there(&[
+            "/usr/share/gatehouse-deploy/deployer.yaml",
+            "/usr/share/doc/gatehouse-deploy/deploying.md",
+            "/usr/share/man/man1/gatehouse-deploy-update.1.gz",
+        ])?;
+        println!("install: a fleet is planned without the sources");
+        Ok(())
+    }
+
+    /// Installs the same package under a later version, which it returns.
+    fn raise(&self, archive: &Path, product: Product) -> anyhow::Result<String> {
         let next = self.path("/tmp/next.deb");
         let later = archive::later(self.0.shell, archive, &next)?;
         self.dpkg_install(&next)?;
         fs::remove_file(&next)?;
-        let now = self.inside("dpkg-query --show --showformat=${Version} gatehouse")?;
+        let show = format!("dpkg-query --show --showformat=${{Version}} {}", product.name());
+        let now = self.inside(&show)?;
         ensure!(now == later, "after the upgrade the version is {now} and not {later}");
+        Ok(later)
+    }
+
+    /// Does so beside what an operator and a running service have left.
+    fn upgrade(&self, archive: &Path) -> anyhow::Result<()> {
+        let later = self.raise(archive, Product::Gatehouse)?;
         let settings = fs::read_to_string(self.path("/etc/gatehouse/gatehouse.toml"))?;
         ensure!(settings.trim() == EDITED, "the upgrade changed the operator's settings: {settings}");
         self.ensure_there(&[ENABLED, "/var/lib/gatehouse/store.db"])?;
@@ -101,8 +137,8 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn purge(&self, before: &BTreeSet<String>) -> anyhow::Result<()> {
-        self.inside("dpkg --purge gatehouse")?;
+    fn purge(&self, before: &BTreeSet<String>, product: Product) -> anyhow::Result<()> {
+        self.inside(&format!("dpkg --purge {}", product.name()))?;
         let after = self.files()?;
         let left: Vec<_> = after.difference(before).collect();
         ensure!(left.is_empty(), "purging left {left:?}");
@@ -144,6 +180,8 @@ impl<'a> Machine<'a> {
 }
 
 const ENABLED: &str = "/etc/systemd/system/multi-user.target.wants/gatehouse.service";
+const FLEET: &str = "home_region = \"eu-central-1\"\nimage_version = \"0.1.0\"\nsettings = \"settings.toml\"\n\
+    function = \"fleet-function-0123456789abcdef.zip\"\n[regions.eu-central-1]\n";
 const EDITED: &str = "state_directory = \"/var/lib/gatehouse\"";
 const BOOKS: [&str; 10] = [
     "/var/lib/dpkg",
