@@ -87,8 +87,11 @@ def faults(statement, granted):
 
 
 def holder(template, name):
-    """Managed policies of a template are attached together, a role stands alone."""
-    return None if template["Resources"][name]["Type"] == "AWS::IAM::ManagedPolicy" else name
+    """A role, with what is attached to it, or a managed policy that is attached to none: each has to suffice by itself."""
+    for role, resource in template["Resources"].items():
+        if {"Ref": name} in resource.get("Properties", {}).get("ManagedPolicyArns", []):
+            return role
+    return name
 
 
 def main():
