@@ -4,6 +4,8 @@ mod fit_nic;
 mod imports;
 mod links;
 mod observability;
+mod package_scripts;
+mod stubs;
 
 use std::path::Path;
 

@@ -1,14 +1,9 @@
 //! What `packer/package/fit-nic` does to network cards, with programs in the place of `ip` and `ethtool` and a folder in that of /sys:
 //! no machine of the tests has Amazon's driver.
 
-use std::{
-    fs,
-    os::unix::fs::{PermissionsExt, symlink},
-    path::PathBuf,
-    process::Command,
-};
+use std::{fs, os::unix::fs::symlink};
 
-use super::workspace;
+use super::stubs::Stubs;
 
 /// A network card as the script meets it.
 #[derive(Clone, Copy)]
@@ -36,92 +31,51 @@ struct Done {
     said: String,
 }
 
-/// A folder with a machine of these cards; gone with the value.
-struct Machine {
-    folder: PathBuf,
-}
-
-impl Machine {
-    fn new(test: &str, cards: &[Card]) -> Self {
-        let folder = std::env::temp_dir().join(format!("fit-nic-{test}-{}", std::process::id()));
-        let machine = Self { folder };
-        for (program, script) in [("ip", IP), ("ethtool", ETHTOOL)] {
-            let path = machine.write(&format!("bin/{program}"), script);
-            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+/// A machine of these cards, after the script.
+fn fit(test: &str, cards: &[Card]) -> Done {
+    let stubs = Stubs::new(&format!("fit-nic-{test}"));
+    stubs.program("ip", IP);
+    stubs.program("ethtool", ETHTOOL);
+    let mut routes = String::new();
+    for card in cards {
+        let device = format!("sys/class/net/{}", card.name);
+        stubs.write(&format!("{device}/mtu"), &format!("{}\n", card.mtu));
+        let driver = format!("../../../../bus/drivers/{}", card.driver);
+        fs::create_dir(stubs.path(&device).join("device")).unwrap();
+        symlink(driver, stubs.path(&device).join("device/driver")).unwrap();
+        if let Channels::Combined(most, now) = card.channels {
+            let counts = |combined| format!("RX:\t\tn/a\nTX:\t\tn/a\nOther:\t\tn/a\nCombined:\t{combined}\n");
+            let said = format!(
+                "Channel parameters for {}:\nPre-set maximums:\n{}Current hardware settings:\n{}",
+                card.name,
+                counts(most),
+                counts(now)
+            );
+            stubs.write(&format!("channels/{}", card.name), &said);
         }
-        let mut routes = String::new();
-        for card in cards {
-            let device = format!("sys/class/net/{}", card.name);
-            machine.write(&format!("{device}/mtu"), &format!("{}\n", card.mtu));
-            machine.write(&format!("{device}/device/uevent"), "");
-            let driver = format!("../../../../bus/drivers/{}", card.driver);
-            symlink(driver, machine.folder.join(device).join("device/driver")).unwrap();
-            if let Channels::Combined(most, now) = card.channels {
-                let said = format!(
-                    "Channel parameters for {}:\nPre-set maximums:\nRX:\t\tn/a\nTX:\t\tn/a\nOther:\t\tn/a\nCombined:\t{most}\n\
-                     Current hardware settings:\nRX:\t\tn/a\nTX:\t\tn/a\nOther:\t\tn/a\nCombined:\t{now}\n",
-                    card.name
-                );
-                machine.write(&format!("channels/{}", card.name), &said);
-            }
-            routes += &format!("default via 10.0.0.1 dev {} proto dhcp metric 100 \n", card.name);
-        }
-        machine.write("routes", &routes);
-        machine.write("changes", "");
-        machine
+        routes += &format!("default via 10.0.0.1 dev {} proto dhcp metric 100 \n", card.name);
     }
-
-    fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.folder.join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, text).unwrap();
-        path
-    }
-
-    fn fit(&self) -> Done {
-        let script = workspace().join("packer/package/fit-nic");
-        let ran = Command::new("bash")
-            .arg(script)
-            .arg(self.folder.join("sys"))
-            .env("MACHINE", &self.folder)
-            .env("PATH", format!("{}:/usr/bin:/bin", self.folder.join("bin").display()))
-            .output()
-            .unwrap();
-        let changes = fs::read_to_string(self.folder.join("changes")).unwrap();
-        let said = [ran.stdout, ran.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        Done {
-            succeeded: ran.status.success(),
-            changes: changes.lines().map(str::to_owned).collect(),
-            said: said.concat(),
-        }
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder);
-    }
+    stubs.write("routes", &routes);
+    let ran = stubs.run("packer/package/fit-nic", &[stubs.path("sys").to_str().unwrap()], &[]);
+    let said = [ran.stdout, ran.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    Done { succeeded: ran.status.success(), changes: stubs.calls(), said: said.concat() }
 }
 
 fn ena(name: &'static str, mtu: u32, most: &'static str, now: &'static str) -> Card {
     Card { name, driver: "ena", mtu, channels: Channels::Combined(most, now) }
 }
 
-const IP: &str = r#"#!/bin/sh
-case $* in
-"-4 route show default") cat "$MACHINE/routes" ;;
+const IP: &str = r#"case $* in
+"-4 route show default") cat "$STUBS/routes" ;;
 "-6 route show default") ;;
-"link set dev "*) echo "ip $*" >>"$MACHINE/changes" ;;
+"link set dev "*) echo "ip $*" >>"$STUBS/calls" ;;
 *) exit 1 ;;
-esac
-"#;
-const ETHTOOL: &str = r#"#!/bin/sh
-case $1 in
---show-channels) cat "$MACHINE/channels/$2" 2>/dev/null || { echo "netlink error: Operation not supported" >&2; exit 1; } ;;
---set-channels) echo "ethtool $*" >>"$MACHINE/changes" ;;
+esac"#;
+const ETHTOOL: &str = r#"case $1 in
+--show-channels) cat "$STUBS/channels/$2" 2>/dev/null || { echo "netlink error: Operation not supported" >&2; exit 1; } ;;
+--set-channels) echo "ethtool $*" >>"$STUBS/calls" ;;
 *) exit 1 ;;
-esac
-"#;
+esac"#;
 
 #[test]
 fn a_card_is_left_half_of_its_queues_and_an_mtu_that_fits() {
@@ -139,14 +93,14 @@ fn a_card_is_left_half_of_its_queues_and_an_mtu_that_fits() {
         (ena("eth0", 3499, "8", "1"), &["ip link set dev eth0 mtu 3498"]),
         (Card { driver: "virtio_net", channels: Channels::Unsupported, ..ena("eth0", 9001, "", "") }, &[]),
     ] {
-        let done = Machine::new("one", &[card]).fit();
+        let done = fit("one", &[card]);
         assert!(done.succeeded && done.changes == changes, "{} {}: {done:?}", card.driver, card.mtu);
     }
 }
 
 #[test]
 fn a_card_of_one_queue_is_left_alone_and_told_with_its_remedy() {
-    let done = Machine::new("single", &[ena("eth0", 1500, "1", "1")]).fit();
+    let done = fit("single", &[ena("eth0", 1500, "1", "1")]);
     assert!(done.succeeded && done.changes.is_empty(), "{done:?}");
     assert!(done.said.contains("eth0") && done.said.contains("attach = \"generic\""), "{done:?}");
 }
@@ -160,7 +114,7 @@ fn a_card_that_cannot_be_fitted_keeps_no_other_from_it() {
         Card { driver: "virtio_net", channels: Channels::Unsupported, ..ena("eth3", 9001, "", "") },
         ena("eth4", 9001, "4", "4"),
     ];
-    let done = Machine::new("several", &cards).fit();
+    let done = fit("several", &cards);
     assert_eq!(
         done.changes,
         ["ip link set dev eth4 mtu 3498", "ethtool --set-channels eth4 combined 2"],
