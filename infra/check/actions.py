@@ -16,6 +16,8 @@ REFERRED = {
     ("Fn::GetAtt", "ServiceRole"): "arn:x:iam::x:role/x",
     ("Ref", "AWS::StackId"): "arn:x:cloudformation:x:x:stack/x/x",
     ("Ref", "Key"): "arn:x:kms:x:x:key/x",
+    ("Ref", "KeyEncryptionKeys"): "arn:x:kms:x:x:key/x",
+    ("Ref", "SettingsKey"): "arn:x:kms:x:x:key/x",
 }
 # What the tables say that a call needs, and why ours does without.
 UNNEEDED = {

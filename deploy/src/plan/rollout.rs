@@ -236,7 +236,7 @@ impl Rollout<'_> {
         ]
     }
 
-    fn of_fleet(&self, region: &Region, wanted: &RegionWanted) -> [(&'static str, Value); 20] {
+    fn of_fleet(&self, region: &Region, wanted: &RegionWanted) -> [(&'static str, Value); 22] {
         let known = |text: &str| Value::Known(text.to_owned());
         let place = self.found.places.get(region);
         let network = wanted.network.as_ref().or(place.and_then(|place| place.network.as_ref()));
@@ -264,7 +264,9 @@ impl Rollout<'_> {
             ("Key", self.output(&domains, "Key")),
             ("Settings", known(&self.wanted.settings)),
             ("SettingsParameter", known(&wanted.settings_parameter)),
+            ("SettingsKey", known(&wanted.settings_key)),
             ("ChallengeZone", known(&self.wanted.challenge_zone)),
+            ("KeyEncryptionKeys", Value::Known(self.wanted.key_encryption_keys.join(","))),
             ("CodeBucket", self.output(&artifacts, "Bucket")),
             ("CodeKey", Value::Known(self.wanted.function.key())),
             ("AlarmTopic", known(&wanted.alarm_topic)),

@@ -8,7 +8,10 @@ use crate::{
     domain_functions::{DomainFunctions, Verifier},
     found::{Found, FoundPackage, FoundRegion, FoundStack, Image, InstanceType, Used},
     stack::{Kind, StackKey},
-    wanted::{Network, Region, Wanted, tests::wanted},
+    wanted::{
+        Network, Region, Wanted,
+        tests::{described, wanted},
+    },
 };
 
 const HOME: &str = "eu-central-1";
@@ -146,6 +149,28 @@ fn every_parameter_of_a_template_is_given_and_no_other() {
         names.sort_unstable();
         assert_eq!(parameters.keys().copied().collect::<Vec<_>>(), names, "{key}");
     }
+}
+
+#[test]
+fn keys_of_ones_own_reach_the_fleet_that_uses_them() {
+    let keys = ["arn:aws:kms:eu-central-1:111122223333:key/a", "arn:aws:kms:eu-central-1:111122223333:key/b"];
+    let of_fleet = format!("key_encryption_keys = {keys:?}");
+    let of_away = "settings_parameter = \"/gatehouse/prd\"\nsettings_key = \"arn:aws:kms:us-east-1:111122223333:key/c\"";
+    let plan =
+        deploy(&described(&of_fleet, of_away, &[HOME, AWAY]), &empty_account(), Purpose::Deploy).unwrap();
+    let given = |name: &str, parameter: &str| {
+        let step = plan.waves.iter().flatten().find_map(|step| match step {
+            Step::Change(change) if change.key == key(Kind::Fleet, name) => Some(change),
+            _ => None,
+        });
+        step.unwrap().parameters.get(parameter).cloned()
+    };
+    let known = |text: &str| Some(Value::Known(text.to_owned()));
+    for name in [HOME, AWAY] {
+        assert_eq!(given(name, "KeyEncryptionKeys"), known(&keys.join(",")), "{name}");
+    }
+    assert_eq!(given(HOME, "SettingsKey"), known(""));
+    assert_eq!(given(AWAY, "SettingsKey"), known("arn:aws:kms:us-east-1:111122223333:key/c"));
 }
 
 #[test]
