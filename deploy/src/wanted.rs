@@ -9,6 +9,7 @@ use std::{
 };
 
 use serde::Deserialize;
+use toml::{Table, Value};
 
 use crate::{
     code_package::CodePackage,
@@ -241,6 +242,16 @@ impl Wanted {
             self.others.extend(others.map(|(region, _)| region));
         }
         Ok(self)
+    }
+
+    /// Whether a region's instances have the image's guard in its native mode, as far as the file knows: not what `settings_parameter` holds.
+    pub(crate) fn has_native_guard(&self, region: &RegionWanted) -> bool {
+        let settings: Table = self.settings.parse().unwrap_or_default();
+        let guard = settings.get("guard").and_then(Value::as_table);
+        let of_guard = |name: &str| guard.and_then(|guard| guard.get(name));
+        let is_generic = of_guard("attach").and_then(Value::as_str) == Some("generic");
+        let is_off = of_guard("interfaces").and_then(Value::as_array).is_some_and(Vec::is_empty);
+        region.settings_parameter.is_empty() && !is_generic && !is_off
     }
 
     /// Where code of functions lies: beside each fleet, and at home for those over the domains table, also where no fleet is.
