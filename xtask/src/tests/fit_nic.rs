@@ -36,7 +36,6 @@ fn fit(test: &str, cards: &[Card]) -> Done {
     let stubs = Stubs::new(&format!("fit-nic-{test}"));
     stubs.program("ip", IP);
     stubs.program("ethtool", ETHTOOL);
-    let mut routes = String::new();
     for card in cards {
         let device = format!("sys/class/net/{}", card.name);
         stubs.write(&format!("{device}/mtu"), &format!("{}\n", card.mtu));
@@ -53,9 +52,9 @@ fn fit(test: &str, cards: &[Card]) -> Done {
             );
             stubs.write(&format!("channels/{}", card.name), &said);
         }
-        routes += &format!("default via 10.0.0.1 dev {} proto dhcp metric 100 \n", card.name);
     }
-    stubs.write("routes", &routes);
+    let route = |card: &Card| format!("default via 10.0.0.1 dev {} proto dhcp metric 100 \n", card.name);
+    stubs.write("routes", &cards.iter().map(route).collect::<Vec<_>>().concat());
     let ran = stubs.run("packer/package/fit-nic", &[stubs.path("sys").to_str().unwrap()], &[]);
     let said = [ran.stdout, ran.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     Done { succeeded: ran.status.success(), changes: stubs.calls(), said: said.concat() }
