@@ -9,6 +9,7 @@ use std::{
 };
 
 use serde::Deserialize;
+use toml::{Table, Value};
 
 use crate::{
     code_package::CodePackage,
@@ -78,6 +79,8 @@ pub(crate) struct Wanted {
     pub(crate) service_role: Option<String>,
     /// The hosted zone in which instances may write challenges; empty for none.
     pub(crate) challenge_zone: String,
+    /// ARNs of the KMS keys by which instances may encrypt private keys.
+    pub(crate) key_encryption_keys: Vec<String>,
     pub(crate) edge: EdgeFile,
     pub(crate) tables: TablesFile,
     /// None for no functions over the domains table.
@@ -96,6 +99,8 @@ pub(crate) struct RegionWanted {
     pub(crate) instance_type: String,
     pub(crate) instance_count: u32,
     pub(crate) settings_parameter: String,
+    /// ARN of the KMS key of that parameter; empty for AWS's own.
+    pub(crate) settings_key: String,
     pub(crate) alarm_topic: String,
     /// IPv4 addresses from which metrics are read, like `10.0.0.0/16`; empty for none.
     pub(crate) metrics_source: String,
@@ -157,6 +162,8 @@ struct FleetFile {
     #[serde(default)]
     challenge_zone: String,
     #[serde(default)]
+    key_encryption_keys: Vec<String>,
+    #[serde(default)]
     edge: EdgeFile,
     #[serde(default)]
     tables: TablesFile,
@@ -175,6 +182,8 @@ struct RegionFile {
     instance_count: Option<u32>,
     #[serde(default)]
     settings_parameter: String,
+    #[serde(default)]
+    settings_key: String,
     #[serde(default)]
     alarm_topic: String,
     #[serde(default)]
@@ -224,6 +233,7 @@ impl Wanted {
             function,
             service_role: file.service_role,
             challenge_zone: file.challenge_zone,
+            key_encryption_keys: file.key_encryption_keys,
             edge: file.edge,
             tables: file.tables,
             domain_functions: functions.transpose()?,
@@ -268,6 +278,16 @@ impl Wanted {
         other.into_iter().chain(ids).collect()
     }
 
+    /// Whether a region's instances have the image's guard in its native mode, as far as the file knows: not what `settings_parameter` holds.
+    pub(crate) fn has_native_guard(&self, region: &RegionWanted) -> bool {
+        let settings: Table = self.settings.parse().unwrap_or_default();
+        let guard = settings.get("guard").and_then(Value::as_table);
+        let of_guard = |name: &str| guard.and_then(|guard| guard.get(name));
+        let is_generic = of_guard("attach").and_then(Value::as_str) == Some("generic");
+        let is_off = of_guard("interfaces").and_then(Value::as_array).is_some_and(Vec::is_empty);
+        region.settings_parameter.is_empty() && !is_generic && !is_off
+    }
+
     /// Where code of functions lies: beside each fleet, and at home for those over the domains table, also where no fleet is.
     pub(crate) fn regions_with_code(&self) -> BTreeSet<&Region> {
         let home = self.domain_functions.as_ref().map(|_| &self.home);
@@ -302,6 +322,7 @@ impl Common {
             instance_type: instance_type.unwrap_or_else(|| "t4g.micro".to_owned()),
             instance_count,
             settings_parameter: file.settings_parameter,
+            settings_key: file.settings_key,
             alarm_topic: file.alarm_topic,
             metrics_source: file.metrics_source,
         })
@@ -395,6 +416,11 @@ pub(crate) mod tests {
     /// A fleet in these regions, at home in the first.
     pub(crate) fn wanted(regions: &[&str]) -> Wanted {
         parse(&file(regions)).unwrap()
+    }
+
+    /// Likewise, where the file says more of the fleet and of its last region.
+    pub(crate) fn described(of_fleet: &str, of_last_region: &str, regions: &[&str]) -> Wanted {
+        parse(&format!("{of_fleet}\n{}{of_last_region}\n", file(regions))).unwrap()
     }
 
     fn file(regions: &[&str]) -> String {

@@ -16,6 +16,8 @@ REFERRED = {
     ("Fn::GetAtt", "ServiceRole"): "arn:x:iam::x:role/x",
     ("Ref", "AWS::StackId"): "arn:x:cloudformation:x:x:stack/x/x",
     ("Ref", "Key"): "arn:x:kms:x:x:key/x",
+    ("Ref", "KeyEncryptionKeys"): "arn:x:kms:x:x:key/x",
+    ("Ref", "SettingsKey"): "arn:x:kms:x:x:key/x",
 }
 # Resources that a call knows and the tables do not yet. CloudFormation's schema of a dashboard has it tagged by these.
 DASHBOARD = "arn:${Partition}:cloudwatch::${Account}:dashboard/${DashboardName}"
@@ -90,8 +92,11 @@ def faults(statement, granted):
 
 
 def holder(template, name):
-    """Managed policies of a template are attached together, a role stands alone."""
-    return None if template["Resources"][name]["Type"] == "AWS::IAM::ManagedPolicy" else name
+    """A role, with what is attached to it, or a managed policy that is attached to none: each has to suffice by itself."""
+    for role, resource in template["Resources"].items():
+        if {"Ref": name} in resource.get("Properties", {}).get("ManagedPolicyArns", []):
+            return role
+    return name
 
 
 def main():

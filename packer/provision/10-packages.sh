@@ -4,11 +4,18 @@
 set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive
 
+# Debian's own updates at a boot hold the locks of apt and dpkg: none begins any more until the next boot, and one that runs is waited for.
+systemctl stop apt-daily.timer apt-daily-upgrade.timer
+systemd-run --quiet --wait --property="After=apt-daily.service apt-daily-upgrade.service" /usr/bin/true
+apt_get() {
+    apt-get --quiet=2 --yes --option=DPkg::Lock::Timeout=300 "$@"
+}
+
 packages=(ca-certificates chrony curl ethtool iproute2 unattended-upgrades)
-if [[ $(</sys/class/dmi/id/sys_vendor) == Amazon* ]] || ! dpkg-query --show "${packages[@]}" >/dev/null 2>&1; then
-    apt-get --quiet=2 update
-    apt-get --quiet=2 --yes full-upgrade
-    apt-get --quiet=2 --yes --no-install-recommends install "${packages[@]}"
+if ! dpkg-query --show "${packages[@]}" >/dev/null 2>&1 || [[ $(</sys/class/dmi/id/sys_vendor) == Amazon* ]]; then
+    apt_get update
+    apt_get full-upgrade
+    apt_get --no-install-recommends install "${packages[@]}"
 fi
 
 # Amazon's agent is not in Debian. Its checksum comes with its place, since nothing else vouches for it.

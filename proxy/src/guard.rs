@@ -161,6 +161,7 @@ impl Guard {
         let metrics = GuardMetrics::register(around.registry, Arc::clone(&state.verdicts))
             .map_err(GuardError::Metrics)?;
         metrics.capacity(capacity);
+        metrics.configured(interfaces.len());
         metrics.attached(config.attach, interfaces.len());
         let rejected = Arc::new(Mutex::new(RecentRejections::default()));
         let rejections = Rejections {

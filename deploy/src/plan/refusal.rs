@@ -50,6 +50,11 @@ pub(crate) enum Refusal {
         "regions.{region}.instance_type: `{instance_type}` is not of the image's architecture, {architecture}; `t4g` and `c7g` are arm64"
     )]
     OtherArchitecture { region: Region, instance_type: String, architecture: String },
+    #[error(
+        "regions.{region}.instance_type: `{instance_type}` has one virtual CPU, so its card has one queue, and the guard's native mode needs two; write \
+         `attach = \"generic\"` under `[guard]` in the settings, or choose another type"
+    )]
+    NoQueueForGuard { region: Region, instance_type: String },
     #[error("regions.{region}: there is no default VPC with public subnets; set `vpc` and `subnets`")]
     NoNetwork { region: Region },
     #[error(
@@ -238,7 +243,12 @@ fn of_place(
         && !found.architectures.contains(&image.architecture)
     {
         let (region, architecture) = (region.clone(), image.architecture.clone());
+        let instance_type = instance_type.clone();
         refused.push(Refusal::OtherArchitecture { region, instance_type, architecture });
+    }
+    // Else no instance would start, which is told after twenty minutes.
+    if found.vcpus < 2 && wanted.has_native_guard(of_region) {
+        refused.push(Refusal::NoQueueForGuard { region: region.clone(), instance_type });
     }
     let count = of_region.instance_count;
     let cpus = found.vcpus.saturating_mul(count.saturating_add(1));

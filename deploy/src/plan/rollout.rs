@@ -62,15 +62,15 @@ pub(super) fn functions_are_replaced(wanted: &Wanted, condition: Condition) -> b
     }
 }
 
-/// Whether there are more instances than there shall be.
-fn has_more(stack: &FoundStack, parameters: &BTreeMap<&'static str, Value>) -> bool {
+/// Whether there are to be more instances than there are, or fewer.
+fn count_changes(stack: &FoundStack, parameters: &BTreeMap<&'static str, Value>) -> bool {
     let number = |text: &String| text.parse::<u32>().ok();
     let now = stack.parameters.get("InstanceCount").and_then(number);
     let then = match parameters.get("InstanceCount") {
         Some(Value::Known(text)) => number(text),
         _ => None,
     };
-    now.zip(then).is_some_and(|(now, then)| then < now)
+    now.zip(then).is_some_and(|(now, then)| then != now)
 }
 
 struct Rollout<'a> {
@@ -172,10 +172,11 @@ impl Rollout<'_> {
         }
         let other = |(name, value): &(&&'static str, &Value)| !matches!(value, Value::Known(value) if stack.parameters.get(**name) == Some(value));
         differs.extend(parameters.iter().filter(other).map(|(name, _)| *name));
-        // The alarm counts to the former number until the group has changed, and would turn back what is to become less.
-        let becomes_less = has_more(stack, &parameters);
+        // The alarm counts to the former number until the group has changed, and would turn back what is to become less. Then it counts to the
+        // new one, in the ten minutes before as well: of more, some were missing all that time.
+        let count_changes = count_changes(stack, &parameters);
         let watching = ["InstancesMissing", "FunctionFails"].into_iter();
-        let watching = watching.filter(|name| !(becomes_less && *name == "InstancesMissing"));
+        let watching = watching.filter(|name| !(count_changes && *name == "InstancesMissing"));
         let alarms = watching.filter_map(|name| stack.outputs.get(name).cloned()).collect();
         (!differs.is_empty()).then_some(StackChange { key, is_new: false, parameters, differs, alarms })
     }
@@ -235,7 +236,7 @@ impl Rollout<'_> {
         ]
     }
 
-    fn of_fleet(&self, region: &Region, wanted: &RegionWanted) -> [(&'static str, Value); 20] {
+    fn of_fleet(&self, region: &Region, wanted: &RegionWanted) -> [(&'static str, Value); 22] {
         let known = |text: &str| Value::Known(text.to_owned());
         let place = self.found.places.get(region);
         let network = wanted.network.as_ref().or(place.and_then(|place| place.network.as_ref()));
@@ -266,7 +267,9 @@ impl Rollout<'_> {
             ("Key", self.output(&domains, "Key")),
             ("Settings", known(&self.wanted.settings)),
             ("SettingsParameter", known(&wanted.settings_parameter)),
+            ("SettingsKey", known(&wanted.settings_key)),
             ("ChallengeZone", known(&self.wanted.challenge_zone)),
+            ("KeyEncryptionKeys", Value::Known(self.wanted.key_encryption_keys.join(","))),
             ("CodeBucket", self.output(&artifacts, "Bucket")),
             ("CodeKey", Value::Known(self.wanted.function.key())),
             ("AlarmTopic", known(&wanted.alarm_topic)),

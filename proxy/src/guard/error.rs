@@ -104,8 +104,9 @@ pub enum GuardError {
     },
     /// The driver has too few queues left.
     #[error(
-        "guard.interfaces: the driver `{driver}` of `{interface}` has no queues left for XDP; halve them: \
-         `ethtool -l {interface}` shows the maximum, `ethtool -L {interface} combined N` sets half of it"
+        "guard.interfaces: the driver `{driver}` of `{interface}` has no queues left for XDP; `ethtool -l {interface}` shows the \
+         maximum, `ethtool -L {interface} combined N` sets half of it; where the maximum is 1, as on a machine of one virtual CPU, \
+         write `attach = \"generic\"`"
     )]
     TooFewQueues {
         /// The interface.

@@ -87,6 +87,7 @@ mod tests {
         for (hardware, errno, remedy) in [
             (ena(9001), Errno::EINVAL, "ip link set dev eth0 mtu 3498"),
             (ena(1500), Errno::EINVAL, "ethtool -L eth0 combined"),
+            (ena(1500), Errno::EINVAL, "attach = \"generic\""),
             (ena(1500), Errno::EBUSY, "ip link set dev eth0 xdp off"),
             (Hardware::default(), Errno::EOPNOTSUPP, "attach = \"generic\""),
             (Hardware::default(), Errno::EPERM, "CAP_NET_ADMIN"),

@@ -34,6 +34,7 @@ pub(super) struct GuardMetrics {
     capacity: IntGauge,
     full: IntGauge,
     interfaces: Gauges<AttachMode>,
+    configured: IntGauge,
     sampled_rejections: IntCounter,
 }
 
@@ -67,6 +68,11 @@ impl GuardMetrics {
                 "gatehouse_guard_interfaces",
                 "Interfaces the program is attached to.",
             )?,
+            configured: gauge(
+                registry,
+                "gatehouse_guard_interfaces_configured",
+                "Interfaces of `guard.interfaces`, to each of which the program is attached at the start.",
+            )?,
             sampled_rejections: counter(
                 registry,
                 "gatehouse_guard_sampled_rejections_total",
@@ -81,6 +87,10 @@ impl GuardMetrics {
             Attach::Generic => AttachMode::Generic,
         };
         self.interfaces.set(label, gauged(interfaces));
+    }
+
+    pub(super) fn configured(&self, interfaces: usize) {
+        self.configured.set(gauged(interfaces));
     }
 
     pub(super) fn capacity(&self, capacity: usize) {

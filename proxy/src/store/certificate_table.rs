@@ -24,6 +24,7 @@ pub use commit::{Commit, commit, remove, repeat_on_conflict};
 pub use contents::{ContentsError, ItemContents, Version};
 pub use document::CertificateMetadata;
 pub use folders::folders;
+pub(crate) use keys::DELETED;
 pub use keys::{AccountKeys, CaddyFolder, IssuerKey, SiteKeys};
 pub use lock::{Lock, LockOutcome};
 pub use read::{

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, Put, TransactWriteItem};
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, certificate_table::DELETED};
 
 /// A call that serving makes to one table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,7 +24,7 @@ pub enum ApiCall {
     PutItem,
     /// Some attributes.
     UpdateItem,
-    /// A challenge, a lock.
+    /// One item of each kind that is ever deleted ([`DELETED`]): a policy may permit some and not others.
     DeleteItem,
     /// A certificate with its record, in both tables at once.
     TransactWriteItems,
@@ -198,13 +198,15 @@ async fn attempt(store: &Store, used: TableUse<'_>, call: ApiCall) -> Result<(),
                 .map(drop)?;
         }
         ApiCall::DeleteItem => {
-            let delete = client.delete_item().table_name(table).set_key(Some(used.nobody()));
-            delete
-                .condition_expression(exists)
-                .expression_attribute_names("#key", first)
-                .send()
-                .await
-                .map(drop)?;
+            for kind in DELETED {
+                let key = AttributeValue::S(kind.replace('*', NOBODY));
+                let delete = client.delete_item().table_name(table).key(first, key);
+                let delete = delete.condition_expression(exists).expression_attribute_names("#key", first);
+                match delete.send().await.map_err(StoreError::from) {
+                    Ok(_) | Err(StoreError::Conflict) => {}
+                    Err(error) => return Err(error),
+                }
+            }
         }
         ApiCall::TransactWriteItems => {
             let put = Put::builder().table_name(table).set_item(Some(used.nobody()));
@@ -334,6 +336,19 @@ mod tests {
             ]
         });
         assert_eq!(policy(&store, &missing), wanted);
+    }
+
+    #[test]
+    fn a_fleets_instances_may_delete_what_is_deleted_and_no_more() {
+        let template = concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/fleet.yaml");
+        let template = std::fs::read_to_string(template).unwrap();
+        let (_, keys) = template.split_once("dynamodb:LeadingKeys:\n").unwrap();
+        let keys: BTreeSet<_> = keys
+            .lines()
+            .map_while(|line| line.trim().strip_prefix("- "))
+            .map(|key| key.trim_matches('"'))
+            .collect();
+        assert_eq!(keys, BTreeSet::from(DELETED));
     }
 
     #[tokio::test]

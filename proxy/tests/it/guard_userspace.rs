@@ -256,6 +256,7 @@ fn a_start_loads_attaches_and_pins() {
             ("gatehouse_guard_names_capacity", 64.0),
             ("gatehouse_guard_names_full", 0.0),
             ("gatehouse_guard_interfaces{attach=\"native\"}", 1.0),
+            ("gatehouse_guard_interfaces_configured", 1.0),
             ("gatehouse_guard_enforcement{state=\"on\"}", 1.0),
         ] {
             assert!((running.metric(series) - value).abs() < 0.5, "{series} {}", running.metric(series));

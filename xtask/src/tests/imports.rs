@@ -8,6 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::workspace;
+
 /// Modules by their path, `forward::upstream::pool`.
 struct Modules {
     /// What each names, as written.
@@ -197,10 +199,6 @@ fn files(folder: &Path) -> Vec<PathBuf> {
         .flat_map(below)
         .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
         .collect()
-}
-
-fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
 #[test]

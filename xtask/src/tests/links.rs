@@ -8,6 +8,8 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use super::workspace;
+
 /// A link as it is written in a page.
 #[derive(Debug, PartialEq, Eq)]
 struct Link {
@@ -121,7 +123,7 @@ fn pages(root: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn links_of_the_documentation_lead_to_files_and_headings() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let root = workspace();
     let pages = pages(root);
     assert!(pages.contains(&PathBuf::from("docs/operations.md")), "{pages:?}");
     let broken: Vec<_> = pages.iter().flat_map(|page| broken(root, page)).collect();

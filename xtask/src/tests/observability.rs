@@ -18,9 +18,7 @@ use std::{
 
 use serde_json::Value;
 
-fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
-}
+use super::workspace;
 
 /// A file of `infra/observability`.
 fn shipped(name: &str) -> PathBuf {

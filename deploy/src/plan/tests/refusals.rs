@@ -109,6 +109,30 @@ fn a_refusal_comes_before_any_change() {
 }
 
 #[test]
+fn a_type_of_one_cpu_is_refused_where_the_guard_would_be_native() {
+    for (settings, parameter, is_refused) in [
+        ("[log]", "", true),
+        ("[guard]\ninterfaces = [\"eth0\"]", "", true),
+        ("[guard]\nattach = \"generic\"", "", false),
+        ("[guard]\ninterfaces = []", "", false),
+        // What it holds is not known here.
+        ("[log]", "/gatehouse/prd", false),
+    ] {
+        let mut wanted = wanted(&[HOME]);
+        wanted.settings = settings.to_owned();
+        wanted.regions.get_mut(&region(HOME)).unwrap().settings_parameter = parameter.to_owned();
+        let mut found = empty_account();
+        found.places.get_mut(&region(HOME)).unwrap().instance_type.as_mut().unwrap().vcpus = 1;
+        let refused = deploy(&wanted, &found, Purpose::Deploy).err().unwrap_or_default();
+        let wanted = is_refused.then(|| {
+            let instance_type = "t4g.micro".to_owned();
+            Refusal::NoQueueForGuard { region: region(HOME), instance_type }
+        });
+        assert_eq!(refused, Vec::from_iter(wanted), "{settings} {parameter}");
+    }
+}
+
+#[test]
 fn a_package_of_functions_that_is_nowhere_is_refused() {
     let found = Found { functions: FoundPackage::default(), ..empty_account() };
     let refused = deploy(&with_functions(&[HOME]), &found, Purpose::Deploy).unwrap_err();

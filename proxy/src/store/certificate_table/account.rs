@@ -109,7 +109,7 @@ pub async fn commit_account_key(
         TransactWriteItem::builder().put(put.build().map_err(refused)?)
     } else {
         // What is there is another key's.
-        let delete = Delete::builder().table_name(table).set_key(Some(item::key(&keys.account)));
+        let delete = Delete::builder().table_name(table).set_key(Some(item::deleted(&keys.account)));
         TransactWriteItem::builder().delete(delete.build().map_err(refused)?)
     };
     let key = TransactWriteItem::builder().put(key.build().map_err(refused)?);

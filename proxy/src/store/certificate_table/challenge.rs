@@ -87,7 +87,7 @@ pub async fn remove_challenge(
 ) -> Result<(), StoreError> {
     let published = item::item(&issuer.challenge(name), &challenge.write(), at);
     let delete = store.client().delete_item().table_name(&store.tables().certificates);
-    let delete = delete.set_key(Some(item::key(&issuer.challenge(name))));
+    let delete = delete.set_key(Some(item::deleted(&issuer.challenge(name))));
     let delete = delete.condition_expression(format!("{CONTENTS} = :contents AND {UPDATED} = :updated"));
     let delete = [(":contents", CONTENTS), (":updated", UPDATED)]
         .into_iter()

@@ -71,8 +71,9 @@ pub async fn remove(
 ) -> Result<(), StoreError> {
     let keys = issuer.site(pattern);
     let (unchanged, values) = Version::unchanged(Some(seen));
-    let delete =
-        |key: &str| Delete::builder().table_name(&store.tables().certificates).set_key(Some(item::key(key)));
+    let delete = |key: &str| {
+        Delete::builder().table_name(&store.tables().certificates).set_key(Some(item::deleted(key)))
+    };
     let chain = delete(&keys.chain).condition_expression(unchanged).set_expression_attribute_values(values);
     let mut transaction = store.client().transact_write_items();
     for delete in [chain, delete(&keys.key), delete(&keys.metadata)] {

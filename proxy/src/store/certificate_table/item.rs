@@ -9,6 +9,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
+use super::keys::is_deleted;
 use crate::store::{
     Item, Store, StoreError,
     batch::{BatchGet, Consistency},
@@ -23,6 +24,15 @@ pub(super) struct FoundItems {
 
 pub(super) fn key(primary: &str) -> Item {
     HashMap::from([(PRIMARY.to_owned(), AttributeValue::S(primary.to_owned()))])
+}
+
+/// The key of an item that is to be deleted.
+pub(super) fn deleted(primary: &str) -> Item {
+    debug_assert!(
+        is_deleted(primary),
+        "{primary}: instances of a fleet may not delete it; add its kind to `DELETED`"
+    );
+    key(primary)
 }
 
 pub(super) fn item(primary: &str, contents: &[u8], now: SystemTime) -> Item {

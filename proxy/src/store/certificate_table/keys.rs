@@ -156,6 +156,21 @@ pub(super) fn lock(name: &Pattern) -> String {
     format!("LOCK-issue_cert_{name}")
 }
 
+/// Whether a key is of what is ever deleted.
+pub(super) fn is_deleted(key: &str) -> bool {
+    DELETED.iter().any(|pattern| matches(pattern, key))
+}
+
+/// As IAM's `StringLike` goes, less `?`: `*` is any text.
+fn matches(pattern: &str, key: &str) -> bool {
+    let Some((before, after)) = pattern.split_once('*') else { return pattern == key };
+    let Some(rest) = key.strip_prefix(before) else { return false };
+    rest.char_indices()
+        .map(|(at, _)| at)
+        .chain([rest.len()])
+        .any(|at| rest.get(at..).is_some_and(|rest| matches(after, rest)))
+}
+
 /// One component of a key (certmagic, `KeyBuilder.Safe`).
 pub(super) fn safe(text: &str) -> String {
     let lower = text.to_lowercase();
@@ -175,6 +190,11 @@ pub(super) fn safe(text: &str) -> String {
     }
     made
 }
+
+/// Keys of what is ever deleted: locks and challenges that have ended, what a CA said of an account whose key was replaced, certificates
+/// that are revoked, removed, or of no use any more. The policy of a fleet's instances permits the deletion of these alone.
+pub(crate) const DELETED: [&str; 4] =
+    ["LOCK-*", "acme/*/challenge_tokens/*", "acme/*/users/*", "certificates/*"];
 
 const WILDCARD: &str = "wildcard_";
 const REPLACED: [(&str, &str); 5] = [(" ", "_"), ("+", "_plus_"), ("*", WILDCARD), (":", "-"), ("..", "")];

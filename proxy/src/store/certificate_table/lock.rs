@@ -92,7 +92,7 @@ impl Lock {
     /// Gives it up, unless it was lost already.
     pub async fn release(self, store: &Store) -> Result<(), StoreError> {
         let delete = store.client().delete_item().table_name(&store.tables().certificates);
-        let delete = delete.set_key(Some(item::key(&self.key))).condition_expression(IS_OURS);
+        let delete = delete.set_key(Some(item::deleted(&self.key))).condition_expression(IS_OURS);
         let holder = AttributeValue::S(self.holder.as_str().to_owned());
         if_held(delete.expression_attribute_values(OURS, holder).send().await).map(drop)
     }
