@@ -149,6 +149,18 @@ pub(crate) struct TablesFile {
     pub(crate) key: String,
 }
 
+impl TablesFile {
+    /// As parameters of the stack `domains`.
+    pub(crate) fn parameters(&self) -> [(&'static str, &String); 4] {
+        [
+            ("ExistingCertificatesTable", &self.certificates),
+            ("ExistingDomainsTable", &self.domains),
+            ("ExistingStateTable", &self.state),
+            ("ExistingKey", &self.key),
+        ]
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FleetFile {

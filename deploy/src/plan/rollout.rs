@@ -25,13 +25,13 @@ pub(crate) fn deploy(wanted: &Wanted, found: &Found, purpose: Purpose) -> Result
     if !refused.is_empty() {
         return Err(refused);
     }
-    let rollout = Rollout { wanted, found };
+    let rollout = Rollout { wanted, found, purpose };
     let mut plan = Plan::default();
-    plan.then(rollout.base(purpose));
-    plan.then(rollout.uploads_and_protection(purpose));
+    plan.then(rollout.base());
+    plan.then(rollout.uploads_and_protection());
     let (new, changed): (Vec<_>, Vec<_>) =
         rollout.changes(Kind::Fleet).into_iter().partition(|change| change.is_new);
-    let functions = rollout.functions(purpose);
+    let functions = rollout.functions();
     plan.then(functions.into_iter().chain(new.into_iter().map(Step::Change)).collect());
     // One region after the other: where one turns back, the others have not begun.
     for change in changed {
@@ -76,12 +76,13 @@ fn count_changes(stack: &FoundStack, parameters: &BTreeMap<&'static str, Value>)
 struct Rollout<'a> {
     wanted: &'a Wanted,
     found: &'a Found,
+    purpose: Purpose,
 }
 
 impl Rollout<'_> {
     /// What fleets stand on.
-    fn base(&self, purpose: Purpose) -> Vec<Step> {
-        match purpose {
+    fn base(&self) -> Vec<Step> {
+        match self.purpose {
             Purpose::Update => Vec::new(),
             Purpose::Deploy => {
                 let kinds = [Kind::Artifacts, Kind::Domains, Kind::Edge].into_iter();
@@ -98,7 +99,7 @@ impl Rollout<'_> {
         }
     }
 
-    fn uploads_and_protection(&self, purpose: Purpose) -> Vec<Step> {
+    fn uploads_and_protection(&self) -> Vec<Step> {
         let lacks = |region: &&Region| !self.found.places.get(region).is_some_and(|place| place.has_code);
         let mut steps: Vec<_> = self
             .wanted
@@ -108,23 +109,24 @@ impl Rollout<'_> {
             .map(|region| Step::Upload { region: region.clone(), package: self.wanted.function.clone() })
             .collect();
         let functions = self.wanted.domain_functions.iter();
-        let lacking = functions.filter(|_| purpose == Purpose::Deploy && !self.found.functions.is_uploaded);
+        let lacking =
+            functions.filter(|_| self.purpose == Purpose::Deploy && !self.found.functions.is_uploaded);
         steps.extend(lacking.map(|functions| Step::Upload {
             region: self.wanted.home.clone(),
             package: functions.package.clone(),
         }));
         let edge = StackKey::new(Kind::Edge, &self.wanted.home);
         let is_protected = self.found.stack(&edge).is_some_and(|stack| stack.is_protected);
-        if purpose == Purpose::Deploy && !is_protected {
+        if self.purpose == Purpose::Deploy && !is_protected {
             steps.push(Step::Protect(edge));
         }
         steps
     }
 
     /// The functions over the domains table; where they are not wanted any more they go, since they hold nothing.
-    fn functions(&self, purpose: Purpose) -> Vec<Step> {
+    fn functions(&self) -> Vec<Step> {
         let key = StackKey::new(Kind::Functions, &self.wanted.home);
-        match (purpose, &self.wanted.domain_functions) {
+        match (self.purpose, &self.wanted.domain_functions) {
             (Purpose::Update, _) => Vec::new(),
             (Purpose::Deploy, Some(_)) => {
                 self.changes(Kind::Functions).into_iter().map(Step::Change).collect()
@@ -187,13 +189,7 @@ impl Rollout<'_> {
         match key.kind {
             Kind::Artifacts => {}
             Kind::Domains => {
-                let tables = &self.wanted.tables;
-                parameters.extend([
-                    ("ExistingCertificatesTable", known(&tables.certificates)),
-                    ("ExistingDomainsTable", known(&tables.domains)),
-                    ("ExistingStateTable", known(&tables.state)),
-                    ("ExistingKey", known(&tables.key)),
-                ]);
+                parameters.extend(self.wanted.tables.parameters().map(|(name, text)| (name, known(text))));
             }
             Kind::Edge => {
                 let edge = &self.wanted.edge;
@@ -277,9 +273,19 @@ impl Rollout<'_> {
         ]
     }
 
-    /// What the stack says now; what it will say, where it is not there yet.
+    /// What the stack says now; what it will say, where it is not there yet, or takes other tables before.
     fn output(&self, key: &StackKey, name: &'static str) -> Value {
-        let now = self.found.output(key, name);
+        let now = self.found.output(key, name).filter(|_| !self.takes_other_tables(key));
         now.map_or_else(|| Value::Output(key.clone(), name), |text| Value::Known(text.to_owned()))
+    }
+
+    fn takes_other_tables(&self, key: &StackKey) -> bool {
+        let Some(stack) = self.found.stack(key).filter(|_| self.purpose == Purpose::Deploy) else {
+            return false;
+        };
+        let differs = |(name, wanted): &(&'static str, &String)| {
+            stack.parameters.get(*name).is_some_and(|now| now != *wanted)
+        };
+        key.kind == Kind::Domains && self.wanted.tables.parameters().iter().any(differs)
     }
 }

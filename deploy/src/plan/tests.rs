@@ -185,6 +185,22 @@ fn a_second_deploy_plans_nothing() {
 }
 
 #[test]
+fn other_tables_reach_fleets_and_functions_with_the_same_plan() {
+    let mut wanted = with_functions(&[HOME, AWAY]);
+    let found = after(&wanted);
+    wanted.tables.certificates = "CaddysTable".to_owned();
+    let said = sentences(&deploy(&wanted, &found, Purpose::Deploy).unwrap()).concat();
+    for (region, stack) in [(HOME, "domains"), (HOME, "fleet"), (AWAY, "fleet")] {
+        let update = format!("{region}: update gatehouse-prd-{stack}");
+        assert!(said.iter().any(|said| said.starts_with(&update)), "{update}: {said:?}");
+    }
+    assert!(
+        deploy(&wanted, &found, Purpose::Update).unwrap().is_empty(),
+        "an update leaves the tables as they are"
+    );
+}
+
+#[test]
 fn a_package_that_is_uploaded_need_not_be_here() {
     let wanted = with_functions(&[HOME]);
     let mut found = Found { has_package: false, ..after(&wanted) };
