@@ -52,14 +52,25 @@ impl Lock {
         if there.as_ref().is_some_and(|item| lasts(item, now)) {
             return Ok(LockOutcome::Busy);
         }
-        let (unchanged, values) = unchanged(there.as_ref());
-        let put = lock.put(store, now + life, now).condition_expression(unchanged);
+        lock.replace(store, there.as_ref(), life, now).await
+    }
+
+    /// Takes it in the place of `seen`, unless another was there first.
+    async fn replace(
+        self,
+        store: &Store,
+        seen: Option<&Item>,
+        life: Duration,
+        now: SystemTime,
+    ) -> Result<LockOutcome, StoreError> {
+        let (unchanged, values) = unchanged(seen);
+        let put = self.put(store, now + life, now).condition_expression(unchanged);
         let put = put.set_expression_attribute_values(values);
         match put.send().await.map_err(StoreError::from) {
-            Ok(_) => Ok(LockOutcome::Hold(lock)),
+            Ok(_) => Ok(LockOutcome::Hold(self)),
             // The SDK may have written it, lost the answer, and met its own write when it tried again.
-            Err(StoreError::Conflict) if lock.is_ours(lock.read(store).await?.as_ref()) => {
-                Ok(LockOutcome::Hold(lock))
+            Err(StoreError::Conflict) if self.is_ours(self.read(store).await?.as_ref()) => {
+                Ok(LockOutcome::Hold(self))
             }
             Err(StoreError::Conflict) => Ok(LockOutcome::Busy),
             Err(error) => Err(error),
@@ -178,6 +189,7 @@ mod tests {
     }
 
     const SITE: &str = "shop.example";
+    const LIFE: Duration = Duration::from_mins(5);
 
     async fn store() -> Store {
         let store = Store::on(Engine::in_memory().unwrap(), &StoreConfig::default());
@@ -217,13 +229,11 @@ mod tests {
             };
             let put = store.client().put_item().table_name(&store.tables().certificates);
             put.set_item(Some(item(&there))).send().await.unwrap();
-            let take = async |(condition, values)| {
-                let put = lock.put(&store, now, now).condition_expression(condition);
-                put.set_expression_attribute_values(values).send().await.map_err(StoreError::from)
-            };
-            let late = take(unchanged(read.map(|read| item(&read)).as_ref())).await;
-            assert!(matches!(late, Err(StoreError::Conflict)), "{case}: {late:?}");
-            take(unchanged(Some(&item(&there)))).await.expect(case);
+            let (read, there) = (read.map(|read| item(&read)), item(&there));
+            let late = lock.clone().replace(&store, read.as_ref(), LIFE, now).await.unwrap();
+            assert!(matches!(late, LockOutcome::Busy), "{case}");
+            let taken = lock.replace(&store, Some(&there), LIFE, now).await.unwrap();
+            assert!(matches!(taken, LockOutcome::Hold(_)), "{case}");
         }
     }
 
@@ -232,8 +242,7 @@ mod tests {
         let store = faulty_with_tables("seed=4,lost=300").await;
         let (site, now) = (Pattern::parse(SITE).unwrap(), SystemTime::now());
         for n in 1..=20 {
-            let outcome =
-                Lock::take(&store, &site, Duration::from_mins(1), now + Duration::from_mins(n)).await;
+            let outcome = Lock::take(&store, &site, LIFE, now + LIFE * n).await;
             assert!(matches!(outcome.unwrap(), LockOutcome::Hold(_)), "{n}");
         }
     }
@@ -253,8 +262,6 @@ mod tests {
     /// What certmagic-storage-dynamodb 3.1 writes, by its own conditions.
     mod later_form {
         use super::*;
-
-        const LIFE: Duration = Duration::from_mins(5);
 
         fn seconds(at: SystemTime) -> AttributeValue {
             AttributeValue::N((epoch_millis(at) / 1000).to_string())
