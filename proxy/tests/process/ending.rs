@@ -72,7 +72,10 @@ fn an_instance_whose_clients_have_connected_long_ago_listens_on_for_those_that_c
     });
     // Two seconds after the last one, an instance without connections would be unused.
     thread::park_timeout(Duration::from_millis(2100));
-    let closed = thread::spawn(move || drop(client));
+    let closed = thread::spawn(move || {
+        thread::park_timeout(Duration::from_millis(300));
+        drop(client);
+    });
     let took = end(&mut instance);
     closed.join().unwrap();
     assert!(took > Duration::from_millis(1900), "{took:?}");
