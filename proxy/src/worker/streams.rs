@@ -6,6 +6,7 @@
 use std::{
     future::{Future, poll_fn},
     rc::Rc,
+    time::Duration,
 };
 
 use super::{
@@ -15,33 +16,40 @@ use super::{
 use crate::{config, forward::min_rate::MinRate};
 
 /// Runs streams, and resets those whose client takes too little, or that hold most when memory is short.
+///
+/// hyper keeps a clone within each stream.
 #[derive(Clone)]
-pub(super) struct Streams {
-    connection: Rc<ConnectionBuffer>,
-    limits: config::LimitsConfig,
+pub(super) struct Streams(Rc<OfConnection>);
+
+struct OfConnection {
+    buffer: Rc<ConnectionBuffer>,
+    idle: Duration,
+    minimum_rate: u64,
     metrics: WorkerMetrics,
 }
 
 impl Streams {
     pub(super) fn new(
-        connection: Rc<ConnectionBuffer>,
+        buffer: Rc<ConnectionBuffer>,
         limits: &config::LimitsConfig,
         metrics: &WorkerMetrics,
     ) -> Self {
-        Self { connection, limits: limits.clone(), metrics: metrics.clone() }
+        let (idle, minimum_rate) = (*limits.idle, limits.minimum_rate);
+        Self(Rc::new(OfConnection { buffer, idle, minimum_rate, metrics: metrics.clone() }))
     }
 }
 
 impl<F: Future + 'static> hyper::rt::Executor<F> for Streams {
     fn execute(&self, stream: F) {
-        let min_rate = MinRate::new(*self.limits.idle, self.limits.minimum_rate);
-        let (buffer, metrics) = (self.connection.stream(Some(min_rate)), self.metrics.clone());
+        let connection = Rc::clone(&self.0);
+        let min_rate = MinRate::new(connection.idle, connection.minimum_rate);
+        let buffer = connection.buffer.stream(Some(min_rate));
         tokio::task::spawn_local(async move {
             tokio::select! {
                 biased;
                 _ = CURRENT.scope(Rc::clone(&buffer), stream) => {}
                 // Dropped with its end of the stream, it is reset (RFC 9113 §5.4.2).
-                why = poll_fn(|cx| buffer.poll_ended(cx)) => metrics.ended.bump(why),
+                why = poll_fn(|cx| buffer.poll_ended(cx)) => connection.metrics.ended.bump(why),
             }
         });
     }

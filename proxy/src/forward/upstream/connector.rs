@@ -39,7 +39,9 @@ impl<T: Transport> Connector<T> {
         }
         let mut connection = match destination.endpoint.scheme {
             Scheme::Http => Connection::new(stream, peer),
-            Scheme::Https => Connection::new(self.secure(stream, &destination.endpoint).await?, peer),
+            Scheme::Https => {
+                Connection::new(Box::pin(self.secure(stream, &destination.endpoint)).await?, peer)
+            }
         };
         connection.dedicate(client);
         // Boxed: each request moves it from its destination into its response's body, and back.
@@ -57,7 +59,7 @@ impl<T: Transport> Connector<T> {
         match destination.endpoint.scheme {
             Scheme::Http => Http2Connection::open(stream, peer).await,
             Scheme::Https => {
-                let stream = self.secure(stream, &destination.endpoint).await?;
+                let stream = Box::pin(self.secure(stream, &destination.endpoint)).await?;
                 // RFC 9113 §3.2: over TLS, HTTP/2 is what ALPN has chosen.
                 if !stream.is_http2() {
                     return Err(UpstreamFailure::NoHttp2);
@@ -75,7 +77,8 @@ impl<T: Transport> Connector<T> {
         connected.map_err(UpstreamFailure::Unreachable)
     }
 
-    /// TLS over `stream`, verified for `endpoint`.
+    /// TLS over `stream`, verified for `endpoint`. Its future is large, and a part of each request's that may wait for a connection: to be
+    /// boxed.
     async fn secure(
         &self,
         stream: T::Stream,
