@@ -168,7 +168,7 @@ impl Fleet {
         let wanted = wanted.only(&regions)?;
         let edits = wanted.edits_for(version);
         let code = self.roll_out_as(&wanted.with_image_version(version)?, Purpose::Update, dry_run).await?;
-        if code == ExitCode::SUCCESS {
+        if code == ExitCode::SUCCESS && !dry_run {
             for edit in edits {
                 eprintln!("{}: {edit}", self.path().display());
             }

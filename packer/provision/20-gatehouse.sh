@@ -16,3 +16,10 @@ cat >/etc/gatehouse/conf.d/10-image.toml <<'TOML'
 interfaces = ["eth0"]
 TOML
 gatehouse validate
+
+mkdir --parents /etc/systemd/system/gatehouse.service.d
+cat >/etc/systemd/system/gatehouse.service.d/nic.conf <<'UNIT'
+# Of the image, whose guard is native.
+[Unit]
+Wants=gatehouse-nic.service
+UNIT

@@ -48,7 +48,7 @@ pub use self::{
     metrics::{RequestMetrics, RequestOutcome},
     request_rates::RequestRates,
     trusted_proxies::TrustedProxies,
-    upstream::{AddressPolicy, UNUSED_UPSTREAM_CONNECTIONS, UpstreamError, UpstreamSettings},
+    upstream::{AddressPolicy, LOOKUP_THREADS, UNUSED_UPSTREAM_CONNECTIONS, UpstreamError, UpstreamSettings},
 };
 pub(crate) use self::{
     admit::{host, message},

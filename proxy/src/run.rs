@@ -3,7 +3,8 @@
 //! Invariants: wrong settings, or a machine that does not suit them, end the start with one error before a socket listens
 //! (`proxy/tests/cli.rs`), and the service manager gets it (`a_start_that_fails_tells_the_manager_what_to_do`); at the end, health turns
 //! 503 first (`nothing_but_the_end_follows_draining`), unless a successor serves; a restart under a service manager loses no connection
-//! (`a_restart_with_kept_sockets_loses_no_connection`), nor does an upgrade (`upgrade`).
+//! (`a_restart_with_kept_sockets_loses_no_connection`), nor does an upgrade (`upgrade`). What a client sends in the very moment in which its idle
+//! connection over HTTP/1.1 is closed nobody can save.
 
 mod assembly;
 mod datagram;
@@ -48,6 +49,7 @@ use crate::{
     certificates::Certificates,
     config::{Config, Loaded},
     control::{Control, ControlSocket, fleet::FleetReporter, wire::Reloaded},
+    forward::LOOKUP_THREADS,
     guard::GuardHandle,
     phase::{Phase, PhaseWatch},
     telemetry::Telemetry,
@@ -68,6 +70,7 @@ pub fn run(loaded: &Loaded, again: ReloadFn<'_>) -> Result<(), RunError> {
     let inherited = inherited::take(&environment.descriptors);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
+        .max_blocking_threads(LOOKUP_THREADS + OTHER_BLOCKING_THREADS)
         .thread_name("control")
         .enable_all()
         .build()
@@ -352,6 +355,8 @@ impl Signals {
 }
 
 const CONTROL_THREADS: usize = 2;
+/// Threads for calls that block, beside those of names of targets: as many as tokio's pool has by itself.
+const OTHER_BLOCKING_THREADS: usize = 512;
 /// How long requests of the API may take to be answered.
 const LAST_REQUESTS: Duration = Duration::from_secs(10);
 /// How long commands that are being carried out may take to be answered.

@@ -125,7 +125,7 @@ pub trait Stream: Unpin + 'static {
     /// of ours, for as long as the peer answers its probes (tcp(7), `tcp_orphan_retries`).
     fn reset_on_drop(&self);
 
-    /// Has the kernel ask a silent peer whether it is there (RFC 9293 §3.8.4), and end the connection within a minute of one that is not.
+    /// Has the kernel ask a silent peer whether it is there (RFC 9293 §3.8.4), and end the connection to one that is not, within minutes.
     fn probe_peer(&self);
 
     /// Flushes, then ends our direction (FIN, RFC 9293 §3.6); the peer's stays open.

@@ -284,8 +284,8 @@ section! {
     pub struct UpstreamConfig {
         /// How long connecting to a target may take, TLS included; beyond it, 504.
         connect_timeout: Span = Span::secs(5),
-        /// Time from the end of a request to the header section of the target's response; beyond it, 504. A call of gRPC has
-        /// `limits.tunnel_idle`.
+        /// Time from the end of a request to the header section of the target's response; beyond it, 504. A request that says
+        /// it is a call of gRPC, to an endpoint with `;protocol=h2`, may take `limits.tunnel_idle`.
         response_timeout: Span = Span::secs(60),
         /// How long a connection to a target is kept unused before it is closed.
         idle: Span = Span::secs(60),
@@ -396,7 +396,7 @@ section! {
         /// Concurrent streams of an HTTP/2 connection; beyond it, new streams are refused.
         http2_streams: u32 = 100,
         /// Requests that a client may give up on an HTTP/2 connection, a minute, and other resets that it may cause; beyond it, the connection
-        /// is closed. A trusted proxy's, which carries requests of many clients, is not.
+        /// is closed. What clients of a trusted proxy give up is not counted.
         http2_resets: usize = 500,
         /// HTTP/2 flow-control window of a stream: body bytes that a client may send ahead.
         http2_stream_window: ByteSize = ByteSize::kib(64),

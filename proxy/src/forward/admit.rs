@@ -89,7 +89,7 @@ pub(super) fn admit(
     fields: usize,
 ) -> Result<Authority, RequestViolation> {
     // In HTTP/1.1 they were counted as they were read; in HTTP/2 hyper bounds their bytes alone.
-    if head.fields.len() > fields && uncrumbled(&head.fields) > fields {
+    if head.fields.len() > fields && count_with_one_cookie(&head.fields) > fields {
         return Err(RequestViolation::FieldsMany);
     }
     message(head)?;
@@ -99,7 +99,7 @@ pub(super) fn admit(
 }
 
 /// How many fields there are where a Cookie in crumbs is one (RFC 9113 §8.2.3).
-fn uncrumbled(fields: &Fields) -> usize {
+fn count_with_one_cookie(fields: &Fields) -> usize {
     fields.len() - fields.values(FieldName::Cookie).count().saturating_sub(1)
 }
 
@@ -385,7 +385,7 @@ mod tests {
                 };
                 head.fields.iter().filter(|field| letters(field.name) == letters(name.as_bytes())).count()
             };
-            assert!(uncrumbled(&head.fields) <= MOST_FIELDS && count("host") <= 1);
+            assert!(count_with_one_cookie(&head.fields) <= MOST_FIELDS && count("host") <= 1);
             assert!(count("content-length") + count("transfer-encoding") <= 1, "{:?}", head.fields);
             assert!(head.version == Version::HTTP_11 || count("transfer-encoding") == 0);
             assert!(head.method != Method::CONNECT);

@@ -25,6 +25,8 @@ pub(super) struct Upload {
     body: RequestBody,
     /// Data that came before the upstream was asked.
     first: Option<Bytes>,
+    /// Whether its length was known before anything of it came.
+    has_length: bool,
     passes_trailers: bool,
     progress_timer: ProgressTimer,
     progress: Rc<UploadProgress>,
@@ -70,12 +72,14 @@ impl Upload {
             if body.is_over() { UploadState::Complete { since } } else { UploadState::Given { since } };
         let progress = Rc::new(UploadProgress { bytes: Cell::new(0), state: Cell::new(state) });
         let progress_timer = ProgressTimer::new(min_rate);
-        Self { body, first: None, passes_trailers, progress_timer, progress, waiting: None }
+        let has_length = body.left().is_some();
+        Self { body, first: None, has_length, passes_trailers, progress_timer, progress, waiting: None }
     }
 
     /// Waits for the body's first bytes, and stores them for the upstream.
     pub(super) async fn begin(&mut self) -> Result<(), UploadEnd> {
-        self.first = poll_fn(|cx| self.poll_next(cx)).await.transpose()?;
+        let first = poll_fn(|cx| self.poll_next(cx)).await.transpose()?;
+        self.first = first.filter(|data| !data.is_empty());
         Ok(())
     }
 
@@ -95,12 +99,14 @@ impl Upload {
 
     /// How the end of the body is to be marked. It follows from the body alone, never from the client's fields.
     pub(super) fn framing(&self) -> Framing {
-        match self.left() {
+        match (&self.first, self.body.left()) {
             // Trailers need chunks (RFC 9112 §7.1.2).
             _ if self.body.has_trailers() => Framing::Chunked,
-            Some(0) => Framing::Empty,
-            Some(length) => Framing::Length(length),
-            None => Framing::Chunked,
+            (None, Some(0)) => Framing::Empty,
+            // What came before its length was known says nothing of it.
+            (Some(_), Some(0)) if !self.has_length => Framing::Chunked,
+            (first, Some(left)) => Framing::Length(left + first.as_ref().map_or(0, length)),
+            (_, None) => Framing::Chunked,
         }
     }
 

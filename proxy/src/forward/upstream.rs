@@ -36,7 +36,7 @@ use tokio::{runtime::Handle, task::JoinHandle};
 
 pub use self::{
     address_policy::AddressPolicy, destination::TOTAL as UNUSED_UPSTREAM_CONNECTIONS,
-    settings::UpstreamSettings, tls_settings::UpstreamError,
+    resolver::LOOKUP_THREADS, settings::UpstreamSettings, tls_settings::UpstreamError,
 };
 pub(super) use self::{
     address_policy::ChosenBy,

@@ -1,4 +1,4 @@
-//! A successor takes over from a running instance: same sockets, no request lost.
+//! A successor takes over from a running instance at the same sockets.
 //!
 //! The running instance (predecessor) starts the new program (successor) as its child. Its standard input is a socket between the two, by
 //! which it gets a descriptor of each listening socket, the very sockets that the predecessor accepts at: what waits in their queues is
@@ -17,7 +17,7 @@
 //! Until `Ready` whatever goes wrong ends the successor, and the predecessor goes on. Once a successor is prepared, a predecessor that is lost is no
 //! reason to end: it goes on alone.
 //! Not here: what an instance does while it drains (`run`, `worker`), who may ask for a successor (`control`).
-//! Invariants: no request fails for an upgrade, and health stays 200 (`upgrades_and_reloads_under_load_fail_no_request`); a successor that
+//! Invariants: no request under way fails for an upgrade, and health stays 200 (`upgrades_and_reloads_under_load_fail_no_request`); a successor that
 //! fails or is late changes nothing (`a_successor_that_fails_changes_nothing_and_is_told`); one that would serve worse does not take
 //! over (`who_would_serve_worse_does_not_take_over`).
 

@@ -128,19 +128,21 @@ pub(super) fn reset_on_close(socket: &impl AsFd) {
     let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }
 
-/// Has the kernel ask the peer of a silent `socket` whether it is there, and end the connection where nothing is acknowledged (tcp(7)).
+/// Has the kernel ask the peer of a silent `socket` whether it is there, and end the connection where nothing is acknowledged, or nothing is
+/// taken that is sent, for [`VANISHED`] (tcp(7), `TCP_USER_TIMEOUT`, which takes the place of a number of probes).
 pub(super) fn probe_peer(socket: &impl AsFd) {
-    let probes = TcpKeepalive::new().with_time(SILENCE).with_interval(PROBE).with_retries(PROBES);
+    let probes = TcpKeepalive::new().with_time(SILENCE).with_interval(PROBE);
     let socket = SockRef::from(socket);
     // A Unix socket's peer does not vanish, and has none of these.
     let _ = socket.set_tcp_keepalive(&probes);
-    let _ = socket.set_tcp_user_timeout(Some(SILENCE + PROBE * PROBES));
+    let _ = socket.set_tcp_user_timeout(Some(VANISHED));
 }
 
-/// After so long without a byte a peer is asked whether it is there, once each [`PROBE`], and [`PROBES`] times in vain.
+/// After so long without a byte a peer is asked whether it is there, and again each [`PROBE`].
 const SILENCE: Duration = Duration::from_secs(20);
-const PROBE: Duration = Duration::from_secs(5);
-const PROBES: u32 = 2;
+const PROBE: Duration = Duration::from_secs(10);
+/// A peer that is paused, as a virtual machine is that moves to another host, is back by then.
+const VANISHED: Duration = Duration::from_mins(2);
 
 /// Sends what the kernel takes at once, whatever the socket's mode.
 pub(super) fn send_now(socket: &Socket, slices: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -180,4 +182,20 @@ fn defer_accept(socket: &impl AsRawFd) -> io::Result<()> {
         )
     };
     if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_probed_and_given_up_by_the_kernel() {
+        let listener = bind_listener(([127, 0, 0, 1], 0).into(), Awaits::Connection).unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        probe_peer(&stream);
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), SILENCE);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(VANISHED));
+    }
 }

@@ -19,6 +19,8 @@ struct Counts {
     sources: KeyedCounts,
     /// Sources that have a connection open.
     active: AtomicUsize,
+    /// Connections of load balancers and proxies, which are nobody's crowd.
+    shared: AtomicUsize,
     limit: AtomicUsize,
     source_limit: AtomicUsize,
     shedding: AtomicU8,
@@ -45,13 +47,20 @@ pub(super) enum ConnectionsFull {
 /// One open connection; dropping it releases its place.
 pub(super) struct ConnectionPermit(ConnectionSource);
 
+/// Whose requests a connection carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Clients {
+    One,
+    /// A load balancer's or a proxy's: how much it does says nothing of any of its clients.
+    Many,
+}
+
 /// Where an open connection comes from.
 #[derive(Clone)]
 pub(super) struct ConnectionSource {
     counts: Arc<Counts>,
     slot: CountSlot,
-    /// Whether it is a load balancer or a proxy: how much it does says nothing of any of its clients.
-    is_shared: bool,
+    clients: Clients,
 }
 
 impl ConnectionPermit {
@@ -59,14 +68,17 @@ impl ConnectionPermit {
         self.0.clone()
     }
 
-    /// Counts this connection as one from `client` from here on, which may be a proxy that `is_shared` by clients itself.
-    pub(super) fn recount(&mut self, client: IpAddr, is_shared: bool) -> Result<(), ConnectionsFull> {
+    /// Counts this connection as one from `client` from here on, which may be a proxy of many `clients` itself.
+    pub(super) fn recount(&mut self, client: IpAddr, clients: Clients) -> Result<(), ConnectionsFull> {
         let counts = Arc::clone(&self.0.counts);
         let slot = counts.sources.slot(&network(client));
         let of_source = counts.add(slot);
         counts.remove(std::mem::replace(&mut self.0.slot, slot));
-        self.0.is_shared = is_shared;
-        if is_shared { Ok(()) } else { counts.admit_of_source(of_source) }
+        self.0.count_as(clients);
+        match clients {
+            Clients::One => counts.admit_of_source(of_source),
+            Clients::Many => Ok(()),
+        }
     }
 }
 
@@ -94,12 +106,22 @@ impl Counts {
 impl ConnectionSource {
     /// How many connections one client of it has open, as far as is known.
     pub(super) fn connections(&self) -> usize {
-        if self.is_shared { 1 } else { self.counts.sources.get(self.slot) }
+        match self.clients {
+            Clients::One => self.counts.sources.get(self.slot),
+            Clients::Many => 1,
+        }
     }
 
-    /// Whether its connections carry requests of many clients.
-    pub(super) fn is_shared(&self) -> bool {
-        self.is_shared
+    pub(super) fn clients(&self) -> Clients {
+        self.clients
+    }
+
+    fn count_as(&mut self, clients: Clients) {
+        match (std::mem::replace(&mut self.clients, clients), clients) {
+            (Clients::One, Clients::Many) => _ = self.counts.shared.fetch_add(1, Ordering::Relaxed),
+            (Clients::Many, Clients::One) => _ = self.counts.shared.fetch_sub(1, Ordering::Relaxed),
+            (Clients::One, Clients::One) | (Clients::Many, Clients::Many) => {}
+        }
     }
 }
 
@@ -111,6 +133,7 @@ impl Connections {
             total: AtomicUsize::new(0),
             sources: KeyedCounts::new(),
             active: AtomicUsize::new(0),
+            shared: AtomicUsize::new(0),
             limit: AtomicUsize::new(limit),
             source_limit: AtomicUsize::new(source_limit),
             shedding: AtomicU8::new(Shedding::None as u8),
@@ -134,8 +157,10 @@ impl Connections {
         if shedding == Shedding::None as u8 {
             return false;
         }
-        let average = self.open() / self.0.active.load(Ordering::Relaxed).max(1);
-        shedding == Shedding::All as u8 || place.source().connections() >= average
+        let of_clients = self.open().saturating_sub(self.0.shared.load(Ordering::Relaxed));
+        let average = of_clients / self.0.active.load(Ordering::Relaxed).max(1);
+        let is_of_a_crowd = place.0.clients == Clients::One && place.0.connections() >= average;
+        shedding == Shedding::All as u8 || is_of_a_crowd
     }
 
     /// How many are open.
@@ -154,7 +179,7 @@ impl Connections {
     /// [`ConnectionPermit::recount`] says whose one is.
     pub(super) fn admit_from_balancer(&self, peer: IpAddr) -> Result<ConnectionPermit, ConnectionsFull> {
         let (mut place, _) = self.admit_to_total(peer)?;
-        place.0.is_shared = true;
+        place.0.count_as(Clients::Many);
         Ok(place)
     }
 
@@ -163,7 +188,7 @@ impl Connections {
         let counts = &self.0;
         let slot = counts.sources.slot(&network(peer));
         // The place exists from here on, so that its drop undoes both counts whatever is found.
-        let source = ConnectionSource { counts: Arc::clone(counts), slot, is_shared: false };
+        let source = ConnectionSource { counts: Arc::clone(counts), slot, clients: Clients::One };
         let place = ConnectionPermit(source);
         let total = counts.total.fetch_add(1, Ordering::Relaxed);
         let of_source = counts.add(slot);
@@ -176,6 +201,7 @@ impl Connections {
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
+        self.0.count_as(Clients::One);
         let Self(ConnectionSource { counts, slot, .. }) = self;
         counts.total.fetch_sub(1, Ordering::Relaxed);
         counts.remove(*slot);
@@ -215,7 +241,7 @@ mod tests {
             (0..5).map(|_| connections.admit_from_balancer(balancer).ok().unwrap()).collect();
         let full = connections.admit_from_balancer(balancer).err();
         assert_eq!(full, Some(ConnectionsFull::Total), "more than all is too many for it, too");
-        let recounted: Vec<_> = places.iter_mut().map(|place| place.recount(client, false)).collect();
+        let recounted: Vec<_> = places.iter_mut().map(|place| place.recount(client, Clients::One)).collect();
         assert_eq!(recounted[..2], [Ok(()), Ok(())]);
         assert!(recounted[2..].iter().all(|recounted| *recounted == Err(ConnectionsFull::Source)));
         assert_eq!(places[0].source().connections(), 5);
@@ -232,10 +258,13 @@ mod tests {
         let _others = [2, 3].map(|host| connections.admit([192, 0, 2, host].into()).ok().unwrap());
         connections.shed(Shedding::Crowds);
         assert!(!connections.sheds(&places[0]));
-        assert_eq!((places[0].source().connections(), places[0].source().is_shared()), (1, true));
+        assert_eq!(places[0].source().connections(), 1);
         let mut recounted = connections.admit_from_balancer(proxy).ok().unwrap();
-        recounted.recount([192, 0, 2, 9].into(), false).unwrap();
-        assert!(!recounted.source().is_shared(), "it is one client's");
+        recounted.recount([192, 0, 2, 9].into(), Clients::One).unwrap();
+        let crowd: Vec<_> = (0..3).map(|_| connections.admit([192, 0, 2, 9].into()).ok().unwrap()).collect();
+        assert!(connections.sheds(&recounted), "it is one client's, of four");
+        drop((places, crowd, recounted));
+        assert_eq!(connections.0.shared.load(Ordering::Relaxed), 0);
     }
 
     #[test]

@@ -35,7 +35,7 @@ use self::{
 };
 use super::{
     activity::{Activity, IdleLimits},
-    connections::ConnectionSource,
+    connections::{Clients, ConnectionSource},
     metrics::WorkerMetrics,
     response_buffer::{ConnectionBuffer, Registry},
     slow_reader::SlowReader,
@@ -121,8 +121,9 @@ where
         Version::Http2 => {
             let streams = Streams::new(Rc::clone(&buffer), limits, metrics);
             let resets = ClientResets::new(limits.http2_resets, Rc::clone(&buffer));
+            let clients = buffer.clients();
             let service = service(answer, activity, (buffer, resets), phase);
-            let connection = http2(limits, streams).serve_connection(HyperIo::new(monitor), service);
+            let connection = http2(limits, streams, clients).serve_connection(HyperIo::new(monitor), service);
             let connection = Box::pin(connection);
             Box::pin(async move {
                 if drive(connection, watch).await.is_none() {
@@ -163,12 +164,15 @@ struct Watch<'a, O> {
 struct ClosableConnection<C> {
     connection: C,
     ending: bool,
+    /// In HTTP/2, whose client is told of the end first: a request that crosses that is to be answered (RFC 9113 §6.8).
+    cut_not_before: Option<Instant>,
 }
 
 impl<C: Connection> ClosableConnection<C> {
     /// Tells it to end once what is in progress has ended.
     fn shut_down(&mut self) {
         self.ending = true;
+        self.cut_not_before = (!C::IS_TOLD_BY_ANSWERS).then(|| now() + GRACE);
         self.connection.shut_down();
     }
 }
@@ -176,13 +180,11 @@ impl<C: Connection> ClosableConnection<C> {
 /// How the connection ended by itself; none when a limit ended it.
 async fn drive<C: Connection, O: Fn() -> Outgoing>(connection: C, watch: Watch<'_, O>) -> Option<C::Output> {
     let Watch { watchdog, outgoing, buffer, metrics, mut phase } = watch;
-    let mut closable = ClosableConnection { connection, ending: false };
+    let mut closable = ClosableConnection { connection, ending: false, cut_not_before: None };
     let mut may_end = pin!(may_end(phase.clone(), watchdog.activity.clone(), C::IS_TOLD_BY_ANSWERS));
     phase.mark_changed();
     let mut is_to_end = false;
     let mut timer = LazyTimer::default();
-    // In HTTP/2 a connection whose time is up is told so first, and what crosses that is answered (RFC 9113 §6.8).
-    let mut told_until: Option<Instant> = None;
     poll_fn(|cx| {
         // Before the connection, so that a response in the same turn of the loop already says `Connection: close`. Until connections are to
         // end there is nothing to ask. From then on there is, whatever comes: `may_end` may be amid its pause when the phase changes back.
@@ -209,13 +211,12 @@ async fn drive<C: Connection, O: Fn() -> Outgoing>(connection: C, watch: Watch<'
             }
             // After the connection, since what it just read moves the deadline.
             let Some(deadline) = watchdog.deadline() else { return Poll::Pending };
-            ready!(timer.poll(cx, told_until.map_or(deadline, |until| until.max(deadline))));
+            ready!(timer.poll(cx, closable.cut_not_before.map_or(deadline, |at| at.max(deadline))));
             match watchdog.judge(now(), outgoing()) {
                 WatchdogVerdict::GoOn => {}
                 WatchdogVerdict::Close(_) if closable.ending => return Poll::Ready(None),
                 WatchdogVerdict::Close(limit) => {
                     metrics.ended.bump(limit);
-                    told_until = (!C::IS_TOLD_BY_ANSWERS).then(|| now() + GRACE);
                     closable.shut_down();
                 }
                 WatchdogVerdict::Cut(limit) => {
@@ -255,7 +256,7 @@ fn request_limits(limits: &config::LimitsConfig) -> RequestLimits {
     RequestLimits { bytes, fields: limits.header_fields }
 }
 
-fn http2(limits: &config::LimitsConfig, streams: Streams) -> http2::Builder<Streams> {
+fn http2(limits: &config::LimitsConfig, streams: Streams, clients: Clients) -> http2::Builder<Streams> {
     let window = |size: config::ByteSize| u32::try_from(size.bytes()).unwrap_or(u32::MAX >> 1);
     let mut builder = http2::Builder::new(streams);
     builder
@@ -264,7 +265,7 @@ fn http2(limits: &config::LimitsConfig, streams: Streams) -> http2::Builder<Stre
         .enable_connect_protocol()
         .max_concurrent_streams(limits.http2_streams)
         // Those of h2's own: streams reset before they are looked at, and those it resets for a client's faults (`ClientResets` counts the rest).
-        .max_local_error_reset_streams(limits.http2_resets)
+        .max_local_error_reset_streams((clients == Clients::One).then_some(limits.http2_resets))
         .max_pending_accept_reset_streams(limits.http2_resets)
         .initial_stream_window_size(window(limits.http2_stream_window))
         .initial_connection_window_size(window(limits.http2_connection_window))
@@ -278,8 +279,7 @@ fn http2(limits: &config::LimitsConfig, streams: Streams) -> http2::Builder<Stre
 
 /// How long a client's answer to a PING may take: what is on its way before it comes first, at the least rate.
 fn answer_to_ping(limits: &config::LimitsConfig) -> Duration {
-    let seconds = ON_ITS_WAY.checked_div(limits.minimum_rate).unwrap_or_default();
-    limits.idle.saturating_add(Duration::from_secs(seconds))
+    limits.idle.saturating_add(Duration::from_secs(BEFORE_A_PING / limits.minimum_rate.max(1)))
 }
 
 impl<S, V, B> Connection for Pin<Box<http2::Connection<S, V, Streams>>>
@@ -341,8 +341,8 @@ where
 
 /// How often a connection that has not carried a request yet is looked at again while draining.
 const RECONSIDER: Duration = Duration::from_millis(50);
-/// How long an idle connection stays for a request that may be on its way when it is to end: more than a round trip of any client. When the
-/// process is to end, it is also less than an instance listens that was told to end (`QUIET`), which it delays little.
+/// How long an idle connection stays for a request that may be on its way when it is to end: more than most clients' round trip, and less
+/// than the time for which an instance still listens that was told to end (`QUIET`).
 const GRACE: Duration = Duration::from_secs(1);
-/// What may be on its way to a client before what is sent to it now.
-const ON_ITS_WAY: u64 = 256 * 1024;
+/// Bytes that may be on their way to a client before a PING.
+const BEFORE_A_PING: u64 = 256 * 1024;

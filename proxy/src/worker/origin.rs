@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    connections::{ConnectionPermit, Connections, ConnectionsFull},
+    connections::{Clients, ConnectionPermit, Connections, ConnectionsFull},
     metrics::HeaderOutcome,
 };
 use crate::{
@@ -78,7 +78,8 @@ impl Reception<'_> {
             Origin::Itself => peer,
         };
         if let Origin::Client(client) = origin {
-            place.recount(client.ip(), self.proxies.trusts(client.ip()))?;
+            let is_proxy = self.proxies.trusts(client.ip());
+            place.recount(client.ip(), if is_proxy { Clients::Many } else { Clients::One })?;
         }
         Ok(Taken { stream, client, place, left: self.left(begun) })
     }

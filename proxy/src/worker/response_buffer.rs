@@ -20,7 +20,7 @@ use std::{
 use bytes::{Buf, Bytes};
 
 use super::{
-    connections::ConnectionSource,
+    connections::{Clients, ConnectionSource},
     metrics::LimitReached,
     stream_window::{LEAST, StreamWindow},
 };
@@ -167,9 +167,9 @@ impl ConnectionBuffer {
         self.source.connections()
     }
 
-    /// Whether it carries requests of many clients, being a proxy's.
-    pub(super) fn is_shared(&self) -> bool {
-        self.source.is_shared()
+    /// Whose requests it carries.
+    pub(super) fn clients(&self) -> Clients {
+        self.source.clients()
     }
 
     /// Makes the connection's driver drop it.

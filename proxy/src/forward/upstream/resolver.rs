@@ -21,7 +21,7 @@ use crate::{clock, name::ServerName};
 /// [`SHORT`], its last answer is used.
 ///
 /// Invariants: a name is asked for once at a time, whoever waits for it or gives up (`a_name_is_asked_for_once_at_a_time`): a thread of the
-/// control plane is blocked by each, and of those there are few (`names_of_servers_that_say_nothing_leave_threads_for_others`). There are at most [`NAMES`], and one more takes the place of the one that was not used for longest, but
+/// control plane is blocked by each, as long as there are threads for it, and others are left (`names_of_servers_that_say_nothing_leave_threads_for_others`). There are at most [`NAMES`], and one more takes the place of the one that was not used for longest, but
 /// never of one that is being asked for (`one_name_more_than_there_is_room_for_costs_no_other_its_question_or_its_answer`). Those that were
 /// never resolved leave room for the others (`names_of_servers_that_say_nothing_leave_room_for_those_that_are_known`).
 pub(super) struct Resolver {
@@ -30,10 +30,10 @@ pub(super) struct Resolver {
     answers: RefCell<HashMap<ServerName, Resolution>>,
 }
 
-/// Threads that names of targets may block in getaddrinfo(3); one per process, whose other work waits for threads of the same pool.
+/// Threads that names of targets may block in getaddrinfo(3); one per process, whose other work needs threads of the same pool.
 pub(super) struct LookupThreads {
     resolved_before: Semaphore,
-    /// Whoever can name servers that say nothing blocks these alone.
+    /// Names of a server that has never said anything block none but these.
     never_resolved: Semaphore,
 }
 
@@ -203,7 +203,7 @@ impl Resolution {
         }
     }
 
-    /// Whether it is still waited for: a thread of the control plane is blocked by it.
+    /// Whether it is still waited for: a thread of the control plane is blocked by it, or about to be.
     fn is_open(&self) -> bool {
         self.answer.borrow().is_none() && self.answer.has_changed().is_ok()
     }
@@ -231,8 +231,10 @@ const NAMES: usize = 1024;
 /// Names that are being asked for and were never resolved: whoever can name servers that say nothing pushes out no more than the others.
 const UNANSWERED: usize = NAMES / 2;
 const ADDRESSES: usize = 8;
-/// Of tokio's 512, for each kind of name.
-const THREADS: usize = 32;
+/// For each kind of name: as many as tokio's pool has by itself together, so that other work has what is beyond it.
+const THREADS: usize = LOOKUP_THREADS / 2;
+/// Threads that may be blocked by names of targets at a time.
+pub const LOOKUP_THREADS: usize = 512;
 
 #[cfg(test)]
 mod tests {
@@ -355,12 +357,14 @@ mod tests {
         // As if each were blocked by a name that was never resolved.
         let blocked = threads.never_resolved.acquire_many(THREADS.try_into().unwrap()).await.unwrap();
         let (host, start) = (name("localhost"), clock::now());
-        let late = resolver.resolve(&host, start, Wait::Until(start + Duration::from_millis(50))).await;
-        assert!(matches!(late, Err(ResolveError::Late)), "{late:?}");
-        let known = Resolver::new(Handle::current(), threads.clone());
+        resolver.begin(&host, start);
+        // One that is known is asked for again all the same.
+        let known = Resolver::new(Handle::current(), Arc::clone(&threads));
         known.answer_for_tests(&host, &["192.0.2.1".parse().unwrap()], start);
-        let found = known.resolve(&host, start + FRESH, Wait::Short).await.unwrap();
-        assert!(found.iter().all(IpAddr::is_loopback), "asked for again at once: {found:?}");
+        known.begin(&host, start + FRESH);
+        let mut answer = known.answers.borrow()[&host].answer.clone();
+        timeout_at((start + PATIENCE).into(), answer.wait_for(Option::is_some)).await.unwrap().unwrap();
+        assert!(resolver.answers.borrow()[&host].is_open(), "it waits for a thread");
         drop(blocked);
         let found = resolver.resolve(&host, start, Wait::Until(clock::now() + PATIENCE)).await.unwrap();
         assert!(found.iter().all(IpAddr::is_loopback), "{found:?}");

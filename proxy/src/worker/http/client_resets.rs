@@ -7,7 +7,7 @@ use proxy_common::budget::BudgetRate;
 
 use crate::{
     clock::{BudgetClock, now},
-    worker::{metrics::LimitReached, response_buffer::ConnectionBuffer},
+    worker::{connections::Clients, metrics::LimitReached, response_buffer::ConnectionBuffer},
 };
 
 /// The requests that the client of one connection may give up yet. Requests that it lets be answered count for nothing: among those that
@@ -34,7 +34,7 @@ impl ClientResets {
 
     fn give_up(&self) {
         // What one client of a proxy gives up is no reason to end the others' requests.
-        if self.connection.is_shared() {
+        if self.connection.clients() == Clients::Many {
             return;
         }
         match self.rate.take(self.full_at_ns.get(), self.clock.at(now())) {

@@ -89,20 +89,39 @@ fn a_request_that_crosses_the_goaway_of_the_idle_limit_is_answered() {
     }
 }
 
+/// The same for one whose idle time ends just then.
+#[test]
+fn a_request_that_crosses_the_goaway_of_an_end_is_answered_also_where_the_idle_limit_comes_due() {
+    paused(Version::Http2, limits(), async |edge, memory| {
+        let mut client = memory.dial(edge.address).unwrap();
+        client.write_all(PREFACE).await.unwrap();
+        client.write_all(&http2_request(1)).await.unwrap();
+        until_headers_of(&mut client, 1).await;
+        sleep(IDLE.saturating_sub(SECOND / 100)).await;
+        edge.phase.send_replace(Phase::Draining);
+        sleep(GRACE / 2).await;
+        client.write_all(&http2_request(3)).await.unwrap();
+        until_headers_of(&mut client, 3).await;
+    });
+}
+
 /// What is before a PING on a slow link takes its time, and a client with large windows says nothing meanwhile.
 #[test]
 fn a_slow_reader_over_http2_is_not_lost_by_a_ping() {
-    paused(Version::Http2, limits(), async |edge, memory| {
-        let mut client = memory.dial(edge.address).unwrap();
-        client.write_all(PREFACE_OF_LARGE_WINDOWS).await.unwrap();
-        client.write_all(&http2_request_for(1, b"/large")).await.unwrap();
-        let mut buffer = [0; 1000];
-        for second in 0..300 {
-            let count = client.read(&mut buffer).await.unwrap_or_default();
-            assert_ne!(count, 0, "after {second} s");
-            sleep(SECOND).await;
-        }
-    });
+    for minimum_rate in [0, RATE as u64] {
+        let limits = LimitsConfig { minimum_rate, ..limits() };
+        paused(Version::Http2, limits, async move |edge, memory| {
+            let mut client = memory.dial(edge.address).unwrap();
+            client.write_all(PREFACE_OF_LARGE_WINDOWS).await.unwrap();
+            client.write_all(&http2_request_for(1, b"/large")).await.unwrap();
+            let mut buffer = [0; 1000];
+            for second in 0..300 {
+                let count = client.read(&mut buffer).await.unwrap_or_default();
+                assert_ne!(count, 0, "after {second} s at a rate of {minimum_rate}");
+                sleep(SECOND).await;
+            }
+        });
+    }
 }
 
 #[test]
