@@ -57,7 +57,7 @@ impl Destinations {
         let unused = UnusedLimits::new(limits.idle_per_target, *limits.idle, *limits.connection_life);
         let (known, routes) = (RefCell::default(), RefCell::default());
         let resolver = Resolver::new(control, Arc::clone(&settings.lookup_threads));
-        Self { unused, settings, resolver, known, routes }
+        Self { settings, resolver, known, routes, unused }
     }
 
     /// Where requests along `route` may go now. Addresses are looked at again every [`FRESH`]: names and our own addresses change.

@@ -453,7 +453,7 @@ const LARGE: usize = 16 << 20;
 const PATIENCE: Duration = Duration::from_mins(5);
 /// RFC 9113 §3.4: the preface, and an empty SETTINGS frame.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-/// The same with SETTINGS_INITIAL_WINDOW_SIZE of 2^30, and as much for the connection (RFC 9113 §6.5.2, §6.9).
+/// The same with `SETTINGS_INITIAL_WINDOW_SIZE` of 2^30, and as much for the connection (RFC 9113 §6.5.2, §6.9).
 const PREFACE_OF_LARGE_WINDOWS: &[u8] =
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x04\x40\0\0\0\0\0\x04\x08\0\0\0\0\0\x40\0\0\0";
 /// Types and flags of frames (RFC 9113 §6).
