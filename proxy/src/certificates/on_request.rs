@@ -205,7 +205,7 @@ impl CertificatesInner {
         let seen =
             stored.stored.iter().find(|stored| stored.issuer == held.issuer && stored.pattern == *name);
         if let Some(seen) = seen.and_then(|stored| stored.seen.as_ref()) {
-            certificate_table::remove(&inner.store, &held.issuer, name, seen).await?;
+            certificate_table::remove(&inner.store, &held.issuer, name, Some(seen)).await?;
         }
         state_table::forget(&inner.store, name).await?;
         inner.cache.withdraw(name);

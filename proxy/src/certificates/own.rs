@@ -156,8 +156,9 @@ pub async fn remove(store: &Store, pattern: &Pattern) -> Result<Removed, OwnErro
     if serial.is_none() && there.is_none() {
         return Err(OwnError::Nothing(pattern.clone()));
     }
-    if let Some(seen) = there.and_then(|there| there.seen) {
-        certificate_table::remove(store, &issuer, pattern, &seen).await?;
+    // Also a key that has lost its chain.
+    if let Some(there) = there {
+        certificate_table::remove(store, &issuer, pattern, there.seen.as_ref()).await?;
     }
     let list = state_table::change_own(store, |list| drop(list.remove(pattern))).await?;
     let is_same = |own: &state_table::OwnCertificate| Some(&own.serial) == serial.as_ref();

@@ -233,7 +233,7 @@ impl CertificatesInner {
             let is_its = claim.record.issuer.as_deref() == Some(stored.issuer.as_str());
             let has_ended = matches!(candidate(stored), Ok(Some(held)) if !held.pair.is_valid(now));
             if let Some(seen) = stored.seen.as_ref().filter(|_| is_its && has_ended) {
-                certificate_table::remove(&self.store, &stored.issuer, name, seen).await?;
+                certificate_table::remove(&self.store, &stored.issuer, name, Some(seen)).await?;
             }
         }
         state_table::forget(&self.store, name).await

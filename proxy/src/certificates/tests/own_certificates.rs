@@ -144,3 +144,20 @@ async fn an_own_certificate_that_has_ended_gives_way_to_an_order() {
     assert_ne!(Some(presented), keyed_chain::leaf(chain.as_bytes()).map(|leaf| leaf.to_vec()));
     assert_eq!(instance.orders(), 1);
 }
+
+/// A key without its chain is of no use but to a thief.
+#[tokio::test]
+async fn what_is_left_of_an_own_certificate_is_removed_too() {
+    let fleet = Fleet::new(None).await;
+    let instance = fleet.instance();
+    instance.import(&[SITE]).await;
+    let (store, issuer) = (&instance.store, IssuerKey::own());
+    let chain = issuer.site(&pattern(SITE)).chain;
+    let delete = store.client().delete_item().table_name(&store.tables().certificates);
+    delete.key("PrimaryKey", aws_sdk_dynamodb::types::AttributeValue::S(chain)).send().await.unwrap();
+    let left = certificate_table::read_one(store, &issuer, &pattern(SITE)).await.unwrap();
+    assert!(left.is_some_and(|left| left.key.is_some() && left.seen.is_none()));
+    own::remove(store, &pattern(SITE)).await.unwrap();
+    let left = certificate_table::read_one(store, &issuer, &pattern(SITE)).await.unwrap();
+    assert!(left.is_none());
+}

@@ -62,15 +62,16 @@ pub async fn commit(store: &Store, commit: &Commit<'_>, now: SystemTime) -> Resu
     Ok(())
 }
 
-/// Removes what `issuer` has issued for `pattern`, all of it or nothing; [`StoreError::Conflict`] when the chain is not `seen` any more.
+/// Removes what `issuer` has issued for `pattern`, all of it or nothing; [`StoreError::Conflict`] when the chain is not `seen` any more, or
+/// there is one by now where none was.
 pub async fn remove(
     store: &Store,
     issuer: &IssuerKey,
     pattern: &Pattern,
-    seen: &Version,
+    seen: Option<&Version>,
 ) -> Result<(), StoreError> {
     let keys = issuer.site(pattern);
-    let (unchanged, values) = Version::unchanged(Some(seen));
+    let (unchanged, values) = Version::unchanged(seen);
     let delete = |key: &str| {
         Delete::builder().table_name(&store.tables().certificates).set_key(Some(item::deleted(key)))
     };

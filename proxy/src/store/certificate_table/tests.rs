@@ -230,11 +230,13 @@ async fn a_certificate_is_removed_whole_and_only_as_it_was_seen() {
     commit_chain(&store, &site, "first", None).await.unwrap();
     let (first, _) = stored().await.unwrap();
     commit_chain(&store, &site, "second", Some(&first)).await.unwrap();
-    let late = remove(&store, &issuer(), &site, &first).await;
+    let late = remove(&store, &issuer(), &site, Some(&first)).await;
     assert!(matches!(late, Err(StoreError::Conflict)), "{late:?}");
     let (second, has_key) = stored().await.unwrap();
     assert!(has_key);
-    remove(&store, &issuer(), &site, &second).await.unwrap();
+    let without_chain = remove(&store, &issuer(), &site, None).await;
+    assert!(matches!(without_chain, Err(StoreError::Conflict)), "{without_chain:?}");
+    remove(&store, &issuer(), &site, Some(&second)).await.unwrap();
     let keys = issuer().site(&site);
     let found = item::find(&store, [keys.chain, keys.key, keys.metadata], None).await.unwrap();
     assert!(found.items.is_empty(), "{:?}", found.items.keys());
