@@ -286,8 +286,12 @@ impl RequestBody {
         self.left() == Some(0) && !self.has_trailers()
     }
 
-    /// Whether trailers were read.
-    pub(crate) fn has_trailers(&self) -> bool {
+    /// Whether it is a stream of HTTP/2.
+    pub(crate) fn is_http2(&self) -> bool {
+        matches!(self.source, Source::Http2 { .. })
+    }
+
+    fn has_trailers(&self) -> bool {
         match &self.source {
             Source::Empty | Source::InDoubt => false,
             Source::Http1(own) => own.inner().is_some_and(|inner| inner.body.has_trailers()),

@@ -25,8 +25,8 @@ pub(super) struct Upload {
     body: RequestBody,
     /// Data that came before the upstream was asked.
     first: Option<Bytes>,
-    /// Whether its length was known before anything of it came.
-    has_length: bool,
+    /// Before anything of it came.
+    announced: Framing,
     passes_trailers: bool,
     progress_timer: ProgressTimer,
     progress: Rc<UploadProgress>,
@@ -72,8 +72,12 @@ impl Upload {
             if body.is_over() { UploadState::Complete { since } } else { UploadState::Given { since } };
         let progress = Rc::new(UploadProgress { bytes: Cell::new(0), state: Cell::new(state) });
         let progress_timer = ProgressTimer::new(min_rate);
-        let has_length = body.left().is_some();
-        Self { body, first: None, has_length, passes_trailers, progress_timer, progress, waiting: None }
+        let announced = match body.left() {
+            Some(0) => Framing::Empty,
+            Some(length) => Framing::Length(length),
+            None => Framing::Chunked,
+        };
+        Self { body, first: None, announced, passes_trailers, progress_timer, progress, waiting: None }
     }
 
     /// Waits for the body's first bytes, and stores them for the upstream.
@@ -99,14 +103,10 @@ impl Upload {
 
     /// How the end of the body is to be marked. It follows from the body alone, never from the client's fields.
     pub(super) fn framing(&self) -> Framing {
-        match (&self.first, self.body.left()) {
-            // Trailers need chunks (RFC 9112 §7.1.2).
-            _ if self.body.has_trailers() => Framing::Chunked,
-            (None, Some(0)) => Framing::Empty,
-            // What came before its length was known says nothing of it.
-            (Some(_), Some(0)) if !self.has_length => Framing::Chunked,
-            (first, Some(left)) => Framing::Length(left + first.as_ref().map_or(0, length)),
-            (_, None) => Framing::Chunked,
+        match self.announced {
+            // A stream's end may come in a frame of its own that carries no data (RFC 9113 §8.1).
+            Framing::Chunked if self.body.is_http2() && self.is_over() => Framing::Empty,
+            announced => announced,
         }
     }
 
