@@ -10,7 +10,7 @@ use super::{
     admit::RequestViolation,
     cdn_loop::CdnLoop,
     compression::{Encoder, Preference, Streams, Treatment},
-    domain_route::Admitted,
+    domain_route::{Admitted, DomainRoute},
     error_pages::ErrorPages,
     header_rules::{self, TemplateValues},
     metrics::CompressionResult,
@@ -21,8 +21,8 @@ use super::{
     tunnel::Tunnel,
     upload::Upload,
     upstream::{
-        RequestWriter, UpstreamBody, UpstreamFailure, UpstreamFault, UpstreamResponse, UpstreamTunnel,
-        Upstreams,
+        ExchangeTerms, RequestWriter, UpstreamBody, UpstreamFailure, UpstreamFault, UpstreamResponse,
+        UpstreamTunnel, Upstreams,
     },
 };
 use crate::{
@@ -144,22 +144,11 @@ impl<T: Transport> Relay<T> {
     ) -> Result<Fetched, RequestRefusal> {
         let Admitted { host, route } = admitted;
         let limits = self.limits.load_full();
-        // RFC 9110 §6.6.2: some servers refuse trailers, and a client that needs them announces them.
-        let passes_trailers = head.fields.has(FieldName::Trailer);
         let is_call = route.upstream.is_http2() && rewrite::is_grpc(&head.fields);
         let min_rate =
             if is_call { call_rate(&limits) } else { MinRate::new(*limits.idle, limits.minimum_rate) };
-        let mut upload = Upload::new(body, passes_trailers, min_rate);
-        let (client, through) = (record.client_address(), record.through());
-        record.received = Some(upload.progress());
-        let cdn_loop = &self.cdn_loop;
-        if cdn_loop.has_seen(&head.fields) {
-            return Err(RequestRefusal::Loop);
-        }
-        // Over HTTP/2 it costs a stream, and a gRPC client may want the response's header section before it sends anything.
-        if !route.upstream.is_http2() {
-            self.upstreams.await_body(&mut upload, client).await?;
-        }
+        let upload = self.begin_upload(&head.fields, body, min_rate, (route, record)).await?;
+        let (client, through, cdn_loop) = (record.client_address(), record.through(), &self.cdn_loop);
         // Behind it: a body may have turned out to have no data (RFC 9113 §8.1).
         let (framing, awaits_continue) = (upload.framing(), upload.awaits_continue());
         let public_port = &self.public_port;
@@ -178,13 +167,14 @@ impl<T: Transport> Relay<T> {
         rewrite::request(&mut head, &forward_context);
         self.apply_request_rules(&mut head.fields, admitted, record);
         let host = rewrite::host(route.host, host).map_err(|_| RequestViolation::HostMalformed)?;
-        let mut request = RequestWriter::new(head, framing, upload, host);
-        request.is_multiplexed = record.version() == Version::HTTP_2;
-        // Most servers send a call's header section with its first message.
-        request.response_limit = is_call.then_some(*limits.tunnel_idle);
-        if route.upstream.target.wants_proxy_header() {
-            request.client = Some(Rc::new(record.proxied_client()));
-        }
+        let wants_client = route.upstream.target.wants_proxy_header();
+        let terms = ExchangeTerms {
+            client: wants_client.then(|| Rc::new(record.proxied_client())),
+            is_multiplexed: record.version() == Version::HTTP_2,
+            // Most servers send a call's header section with its first message.
+            response_limit: is_call.then_some(*limits.tunnel_idle),
+        };
+        let request = RequestWriter::new(head, framing, upload, host, terms);
         // Boxed, so that a request that waits for its body, and a response that waits for its client, take no memory for it.
         let response = Box::pin(self.upstreams.fetch(&route.upstream, request, client)).await?;
         match (response.status, upgrade) {
@@ -200,6 +190,28 @@ impl<T: Transport> Relay<T> {
             }
             _ => Ok(Fetched::Response(response)),
         }
+    }
+
+    /// The body of a request that has not passed here before, once some of it is there.
+    async fn begin_upload(
+        &self,
+        fields: &Fields,
+        body: RequestBody,
+        min_rate: MinRate,
+        (route, record): (&DomainRoute, &mut RequestRecord),
+    ) -> Result<Upload, RequestRefusal> {
+        // RFC 9110 §6.6.2: some servers refuse trailers, and a client that needs them announces them.
+        let passes_trailers = fields.has(FieldName::Trailer);
+        let mut upload = Upload::new(body, passes_trailers, min_rate);
+        record.received = Some(upload.progress());
+        if self.cdn_loop.has_seen(fields) {
+            return Err(RequestRefusal::Loop);
+        }
+        // Over HTTP/2 it costs a stream, and a gRPC client may want the response's header section before it sends anything.
+        if !route.upstream.is_http2() {
+            self.upstreams.await_body(&mut upload, record.client_address()).await?;
+        }
+        Ok(upload)
     }
 
     fn apply_request_rules(&self, fields: &mut Fields, admitted: &Admitted, record: &RequestRecord) {

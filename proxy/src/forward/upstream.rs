@@ -42,7 +42,7 @@ pub(super) use self::{
     address_policy::ChosenBy,
     failure::{UpstreamFailure, UpstreamFault},
     pooled::UpstreamTunnel,
-    request_writer::RequestWriter,
+    request_writer::{ExchangeTerms, RequestWriter},
     response::{UpstreamBody, UpstreamResponse},
 };
 use self::{

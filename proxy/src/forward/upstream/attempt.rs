@@ -114,7 +114,7 @@ impl<T: Transport> Upstreams<T> {
         request: &mut RequestWriter,
         attempts: &mut Attempts,
     ) -> Result<Answered, UpstreamFailure> {
-        let limit = request.response_limit.unwrap_or(*self.settings.limits.response_timeout);
+        let limit = request.terms().response_limit.unwrap_or(*self.settings.limits.response_timeout);
         if let Some(stream) = destination.http2_stream(now()) {
             match stream.exchange(request, &destination.endpoint, limit).await {
                 Ok(response) => {

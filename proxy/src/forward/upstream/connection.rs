@@ -157,7 +157,7 @@ impl Connection {
         reader: &mut ResponseReader,
         request: &RequestWriter,
     ) -> Poll<Result<ResponsePart, UpstreamFailure>> {
-        let most = if request.is_multiplexed { HEAD / 4 } else { HEAD };
+        let most = if request.terms().is_multiplexed { HEAD / 4 } else { HEAD };
         loop {
             if let Some(part) = reader.read(&mut self.stream.received, request.method())? {
                 return Poll::Ready(Ok(part));

@@ -26,17 +26,23 @@ use crate::{
     target::{Endpoint, Scheme},
 };
 
+/// What an upstream's side of an exchange has to know beside the request.
+#[derive(Default)]
+pub(in crate::forward) struct ExchangeTerms {
+    /// Whom it is for, where an endpoint is told by a PROXY header.
+    pub(in crate::forward) client: Option<Rc<ProxiedClient>>,
+    /// Whether it came on a stream of HTTP/2, as one of many whose responses its client may leave unread.
+    pub(in crate::forward) is_multiplexed: bool,
+    /// How long its response may be waited for, where that is not `upstream.response_timeout`.
+    pub(in crate::forward) response_limit: Option<Duration>,
+}
+
 /// Writes one request: its header section, then its body as the client sends it.
 pub(in crate::forward) struct RequestWriter {
     head: Box<RequestParts>,
     /// Whether its path is the endpoint's own: checks have no base path.
     is_check: bool,
-    /// Whom it is for, where an endpoint is told by a PROXY header.
-    pub(in crate::forward) client: Option<Rc<ProxiedClient>>,
-    /// Whether it came on a stream of HTTP/2, as one of many that its client may leave unread.
-    pub(in crate::forward) is_multiplexed: bool,
-    /// How long its response may be waited for, where that is not `upstream.response_timeout`.
-    pub(in crate::forward) response_limit: Option<Duration>,
+    terms: ExchangeTerms,
     /// In place of the destination's authority.
     host: Option<HeaderValue>,
     framing: Framing,
@@ -62,22 +68,12 @@ impl RequestWriter {
         framing: Framing,
         upload: Upload,
         host: Option<HeaderValue>,
+        terms: ExchangeTerms,
     ) -> Self {
         let message = MessageWriter::new(BytesMut::new(), outgoing(framing));
         let awaits_continue = upload.awaits_continue();
         let upload = Rc::new(RefCell::new(upload));
-        Self {
-            message,
-            head,
-            is_check: false,
-            client: None,
-            is_multiplexed: false,
-            response_limit: None,
-            host,
-            framing,
-            awaits_continue,
-            upload,
-        }
+        Self { message, head, is_check: false, terms, host, framing, awaits_continue, upload }
     }
 
     /// A request that asks for `path` to see whether the endpoint is well.
@@ -89,7 +85,7 @@ impl RequestWriter {
             RequestParts { method: Method::GET, uri: path.clone().into(), version: Version::HTTP_11, fields };
         let head = Box::new(head);
         let upload = Upload::new(RequestBody::empty(), false, MinRate::new(Duration::MAX, 0));
-        Self { is_check: true, ..Self::new(head, Framing::Empty, upload, None) }
+        Self { is_check: true, ..Self::new(head, Framing::Empty, upload, None, ExchangeTerms::default()) }
     }
 
     /// Begins to write it, to a destination of this endpoint.
@@ -140,7 +136,11 @@ impl RequestWriter {
 
     /// Whom a connection to `endpoint` has to be for, so that it can carry the request; none where it may carry anybody's.
     pub(super) fn client_of_connection(&self, endpoint: &Endpoint) -> Option<&Rc<ProxiedClient>> {
-        self.client.as_ref().filter(|_| endpoint.proxy_protocol.is_some())
+        self.terms.client.as_ref().filter(|_| endpoint.proxy_protocol.is_some())
+    }
+
+    pub(super) fn terms(&self) -> &ExchangeTerms {
+        &self.terms
     }
 
     pub(super) fn method(&self) -> &Method {
