@@ -94,11 +94,12 @@ const FORBIDDEN: [&str; 15] = [
     "tmp/*",
     "var/tmp/*",
 ];
-const WANTED: [&str; 4] = [
+const WANTED: [&str; 5] = [
     "etc/systemd/system/multi-user.target.wants/gatehouse.service",
     "etc/systemd/system/multi-user.target.wants/chrony.service",
     "etc/systemd/system/multi-user.target.wants/unattended-upgrades.service",
     "etc/gatehouse/conf.d/10-image.toml",
+    "etc/systemd/system/gatehouse.service.d/nic.conf",
 ];
 const LARGEST_MIB: u64 = 250;
 
