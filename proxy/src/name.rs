@@ -274,7 +274,6 @@ macro_rules! text_forms {
 }
 text_forms!(ServerName, Pattern);
 
-/// In front of one of the names of a pair.
 /// What one of the two names of a pair begins with.
 pub(crate) const WWW: &str = "www.";
 const MAX_NAME: usize = 253;

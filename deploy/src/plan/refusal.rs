@@ -39,7 +39,7 @@ pub(crate) enum Refusal {
     #[error(
         "--image-version: `{version}` is the version of {} images in {region} ({}); deregister those that are not meant, or name one as `image_id` in `[regions.{region}]` and leave this out",
         ids.len(),
-        some(ids)
+        first_few(ids)
     )]
     SeveralImages { region: Region, version: String, ids: Vec<String> },
     #[error("regions.{region}: the image `{id}` is not available yet; wait until EC2 has copied it")]
@@ -206,8 +206,8 @@ fn by_hand(verb: &str, key: &StackKey, stage: &Stage) -> String {
     format!("aws cloudformation {verb} --stack-name {} --region {}", key.name(stage), key.region)
 }
 
-/// The first of them.
-fn some(ids: &[String]) -> String {
+/// As many of them as a person looks at.
+fn first_few(ids: &[String]) -> String {
     let more = if ids.len() > MOST_IDS { " ..." } else { "" };
     format!("{}{more}", ids.iter().take(MOST_IDS).map(String::as_str).collect::<Vec<_>>().join(" "))
 }
@@ -316,5 +316,4 @@ fn of_edge(refused: &mut Vec<Refusal>, wanted: &Wanted, found: &Found) {
     }
 }
 
-/// How many a person looks at.
 const MOST_IDS: usize = 5;

@@ -55,7 +55,7 @@ pub(super) async fn look(aws: &Aws, wanted: &Wanted, chosen: bool, within: Durat
     let begin = |looks: &mut JoinSet<_>, region: &Region| {
         let (aws, stage) = (aws.clone(), wanted.stage.clone());
         let (region, is_home) = (region.clone(), *region == wanted.home);
-        let deadline = Deadline { at: Instant::now() + within, within };
+        let deadline = Deadline::new(within);
         let look = RegionLook { aws, stage, region, is_home, deadline };
         looks.spawn(async move { (look.region.clone(), look.look().await) });
     };
@@ -65,7 +65,7 @@ pub(super) async fn look(aws: &Aws, wanted: &Wanted, chosen: bool, within: Durat
     }
     let mut usable = None;
     if !chosen {
-        let deadline = Deadline { at: Instant::now() + within, within };
+        let deadline = Deadline::new(within);
         match deadline.keep(aws.regions(&wanted.home)).await {
             Ok(regions) => {
                 for region in regions.difference(&named) {
@@ -108,6 +108,10 @@ struct Deadline {
 }
 
 impl Deadline {
+    fn new(within: Duration) -> Self {
+        Self { at: Instant::now() + within, within }
+    }
+
     async fn keep<T>(self, look: impl Future<Output = Result<T, Fault>>) -> Result<T, Silence> {
         match timeout_at(self.at, look).await {
             Ok(answer) => answer.map_err(Silence::Fault),

@@ -238,11 +238,17 @@ fn tables_that_a_failed_creation_left_are_cleared_away_by_the_command_that_is_na
     assert!(again.err.contains("--failed: of no stack"), "{again:#?}");
 }
 
-#[test]
-fn an_update_that_turns_back_stops_before_the_next_region() {
+/// An account with a fleet of version 0.1.0 in both regions.
+fn deployed() -> Account {
     let account = Account::start();
     account.describe("0.1.0", &BOTH);
     account.run("deploy").succeeded(&account);
+    account
+}
+
+#[test]
+fn an_update_that_turns_back_stops_before_the_next_region() {
+    let account = deployed();
     account.calls();
 
     account.describe("0.3.0", &BOTH);
@@ -264,9 +270,7 @@ fn an_update_that_turns_back_stops_before_the_next_region() {
 
 #[test]
 fn an_update_by_version_takes_the_one_image_of_it_that_each_region_has() {
-    let account = Account::start();
-    account.describe("0.1.0", &BOTH);
-    account.run("deploy").succeeded(&account);
+    let account = deployed();
     account.calls();
 
     for (version, said) in [
@@ -314,9 +318,7 @@ fn an_update_by_version_takes_the_one_image_of_it_that_each_region_has() {
 
 #[test]
 fn a_region_in_trouble_is_named_and_holds_up_no_other() {
-    let account = Account::start();
-    account.describe("0.1.0", &BOTH);
-    account.run("deploy").succeeded(&account);
+    let account = deployed();
     let status = |region: &str, kind: &str| {
         account.trouble(kind, region);
         let table = account.run("status --within 5");

@@ -74,10 +74,19 @@ impl ConnectionPermit {
         let slot = counts.sources.slot(&network(client));
         let of_source = counts.add(slot);
         counts.remove(std::mem::replace(&mut self.0.slot, slot));
-        self.0.count_as(clients);
+        self.count_as(clients);
         match clients {
             Clients::One => counts.admit_of_source(of_source),
             Clients::Many => Ok(()),
+        }
+    }
+
+    fn count_as(&mut self, clients: Clients) {
+        let Self(ConnectionSource { counts, clients: before, .. }) = self;
+        match (std::mem::replace(before, clients), clients) {
+            (Clients::One, Clients::Many) => _ = counts.shared.fetch_add(1, Ordering::Relaxed),
+            (Clients::Many, Clients::One) => _ = counts.shared.fetch_sub(1, Ordering::Relaxed),
+            (Clients::One, Clients::One) | (Clients::Many, Clients::Many) => {}
         }
     }
 }
@@ -114,14 +123,6 @@ impl ConnectionSource {
 
     pub(super) fn clients(&self) -> Clients {
         self.clients
-    }
-
-    fn count_as(&mut self, clients: Clients) {
-        match (std::mem::replace(&mut self.clients, clients), clients) {
-            (Clients::One, Clients::Many) => _ = self.counts.shared.fetch_add(1, Ordering::Relaxed),
-            (Clients::Many, Clients::One) => _ = self.counts.shared.fetch_sub(1, Ordering::Relaxed),
-            (Clients::One, Clients::One) | (Clients::Many, Clients::Many) => {}
-        }
     }
 }
 
@@ -179,7 +180,7 @@ impl Connections {
     /// [`ConnectionPermit::recount`] says whose one is.
     pub(super) fn admit_from_balancer(&self, peer: IpAddr) -> Result<ConnectionPermit, ConnectionsFull> {
         let (mut place, _) = self.admit_to_total(peer)?;
-        place.0.count_as(Clients::Many);
+        place.count_as(Clients::Many);
         Ok(place)
     }
 
@@ -201,7 +202,7 @@ impl Connections {
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        self.0.count_as(Clients::One);
+        self.count_as(Clients::One);
         let Self(ConnectionSource { counts, slot, .. }) = self;
         counts.total.fetch_sub(1, Ordering::Relaxed);
         counts.remove(*slot);

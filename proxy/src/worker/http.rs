@@ -163,24 +163,28 @@ struct Watch<'a, O> {
 /// A connection, and whether its end was requested.
 struct ClosableConnection<C> {
     connection: C,
-    ending: bool,
-    /// In HTTP/2, whose client is told of the end first: a request that crosses that is to be answered (RFC 9113 §6.8).
-    cut_not_before: Option<Instant>,
+    /// Once it was: from when on it may be cut. In HTTP/2 a client is told of the end first, and a request that crosses that is to be answered
+    /// (RFC 9113 §6.8).
+    cut_from: Option<Instant>,
 }
 
 impl<C: Connection> ClosableConnection<C> {
     /// Tells it to end once what is in progress has ended.
     fn shut_down(&mut self) {
-        self.ending = true;
-        self.cut_not_before = (!C::IS_TOLD_BY_ANSWERS).then(|| now() + GRACE);
+        let pause = if C::IS_TOLD_BY_ANSWERS { Duration::ZERO } else { GRACE };
+        self.cut_from = Some(now() + pause);
         self.connection.shut_down();
+    }
+
+    fn is_ending(&self) -> bool {
+        self.cut_from.is_some()
     }
 }
 
 /// How the connection ended by itself; none when a limit ended it.
 async fn drive<C: Connection, O: Fn() -> Outgoing>(connection: C, watch: Watch<'_, O>) -> Option<C::Output> {
     let Watch { watchdog, outgoing, buffer, metrics, mut phase } = watch;
-    let mut closable = ClosableConnection { connection, ending: false, cut_not_before: None };
+    let mut closable = ClosableConnection { connection, cut_from: None };
     let mut may_end = pin!(may_end(phase.clone(), watchdog.activity.clone(), C::IS_TOLD_BY_ANSWERS));
     phase.mark_changed();
     let mut is_to_end = false;
@@ -194,7 +198,7 @@ async fn drive<C: Connection, O: Fn() -> Outgoing>(connection: C, watch: Watch<'
             is_to_end |= phase.ends_connections();
             closable.connection.follow(phase);
         }
-        if (has_changed || is_to_end) && !closable.ending && may_end.as_mut().poll(cx).is_ready() {
+        if (has_changed || is_to_end) && !closable.is_ending() && may_end.as_mut().poll(cx).is_ready() {
             closable.shut_down();
         }
         if let Poll::Ready(why) = buffer.poll_cut(cx) {
@@ -205,16 +209,16 @@ async fn drive<C: Connection, O: Fn() -> Outgoing>(connection: C, watch: Watch<'
             if let Poll::Ready(ended) = clock::hold(|| Pin::new(&mut closable.connection).poll(cx)) {
                 return Poll::Ready(Some(ended));
             }
-            if watchdog.activity.is_closing() && !closable.ending {
+            if watchdog.activity.is_closing() && !closable.is_ending() {
                 closable.shut_down();
                 continue;
             }
             // After the connection, since what it just read moves the deadline.
             let Some(deadline) = watchdog.deadline() else { return Poll::Pending };
-            ready!(timer.poll(cx, closable.cut_not_before.map_or(deadline, |at| at.max(deadline))));
+            ready!(timer.poll(cx, closable.cut_from.map_or(deadline, |from| from.max(deadline))));
             match watchdog.judge(now(), outgoing()) {
                 WatchdogVerdict::GoOn => {}
-                WatchdogVerdict::Close(_) if closable.ending => return Poll::Ready(None),
+                WatchdogVerdict::Close(_) if closable.is_ending() => return Poll::Ready(None),
                 WatchdogVerdict::Close(limit) => {
                     metrics.ended.bump(limit);
                     closable.shut_down();

@@ -15,17 +15,14 @@ use anyhow::ensure;
 use nix::sys::signal::Signal;
 
 use crate::{
-    fixture::{Instance, Manager, Place, eventually, health},
+    fixture::{Instance, Place, eventually, health},
     lifecycle::{Client, becomes},
     server::{Answer, Server},
 };
 
 #[test]
 fn an_instance_that_nobody_uses_ends_at_once() {
-    let (place, manager) = (Place::new(), Manager::new());
-    place.write("[worker]\nthreads = 2");
-    let mut instance = Instance::start(&place, &manager, Vec::new(), &[]);
-    manager.hear_until("STATUS=Serving");
+    let (_place, _manager, mut instance) = Instance::serving("[worker]\nthreads = 2");
     let took = end(&mut instance);
     // 0.2 s by itself; a machine that builds beside it may take a while to let it run.
     assert!(took < Duration::from_millis(1500), "{took:?}");
@@ -35,14 +32,11 @@ fn an_instance_that_nobody_uses_ends_at_once() {
 fn a_request_that_comes_just_after_sigterm_is_answered_and_told_to_close() {
     let upstream = Server::start(|_| Answer::of(200, "an answer"));
     let answer = (0..5).find_map(|_| {
-        let (place, manager) = (Place::new(), Manager::new());
-        place.write(&format!(
+        let (place, _manager, mut instance) = Instance::serving(&format!(
             "[worker]\nthreads = 1\n[upstream]\npermitted_networks = [\"127.0.0.0/8\"]\n\
              [domains]\nstatic = [{{ name = \"a.example\", target = \"{}\" }}]",
             upstream.url()
         ));
-        let mut instance = Instance::start(&place, &manager, Vec::new(), &[]);
-        manager.hear_until("STATUS=Serving");
         let answer = Client::asks_at_the_end(&place, || {
             let told = Instant::now();
             instance.signal(Signal::SIGTERM);
@@ -60,16 +54,9 @@ fn a_request_that_comes_just_after_sigterm_is_answered_and_told_to_close() {
 /// Their connections are closed by the drain itself, and whoever had one connects again.
 #[test]
 fn an_instance_whose_clients_have_connected_long_ago_listens_on_for_those_that_connect_again() {
-    let (place, manager) = (Place::new(), Manager::new());
-    place.write("[worker]\nthreads = 1");
-    let mut instance = Instance::start(&place, &manager, Vec::new(), &[]);
-    manager.hear_until("STATUS=Serving");
+    let (place, _manager, mut instance) = Instance::serving("[worker]\nthreads = 1");
     let client = TcpStream::connect(place.http()).unwrap();
-    eventually("the connection to be counted", || {
-        let status = place.run("status").out;
-        ensure!(status.contains("connections 1\n"), "{status}");
-        Ok(())
-    });
+    counts_a_connection(&place);
     // Two seconds after the last one, an instance without connections would be unused.
     thread::park_timeout(Duration::from_millis(2100));
     let closed = thread::spawn(move || {
@@ -83,10 +70,8 @@ fn an_instance_whose_clients_have_connected_long_ago_listens_on_for_those_that_c
 
 #[test]
 fn checks_of_health_do_not_keep_an_instance_listening() {
-    let (place, manager) = (Place::new(), Manager::new());
-    place.write("[worker]\nthreads = 1\ndrain_deadline = \"60s\"");
-    let mut instance = Instance::start(&place, &manager, Vec::new(), &[]);
-    manager.hear_until("STATUS=Serving");
+    let (place, _manager, mut instance) =
+        Instance::serving("[worker]\nthreads = 1\ndrain_deadline = \"60s\"");
     let (address, ended) = (place.http(), Arc::new(AtomicBool::new(false)));
     let has_ended = Arc::clone(&ended);
     let checks = thread::spawn(move || {
@@ -108,17 +93,10 @@ fn checks_of_health_do_not_keep_an_instance_listening() {
 
 #[test]
 fn a_connection_that_only_trickles_ends_with_the_drain_deadline() {
-    let (place, manager) = (Place::new(), Manager::new());
-    place.write("[worker]\nthreads = 1\ndrain_deadline = \"3s\"");
-    let mut instance = Instance::start(&place, &manager, Vec::new(), &[]);
-    manager.hear_until("STATUS=Serving");
+    let (place, _manager, mut instance) = Instance::serving("[worker]\nthreads = 1\ndrain_deadline = \"3s\"");
     let mut client = TcpStream::connect(place.http()).unwrap();
     client.write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\nx-slow: ").unwrap();
-    eventually("the connection to be counted", || {
-        let status = place.run("status").out;
-        ensure!(status.contains("connections 1\n"), "{status}");
-        Ok(())
-    });
+    counts_a_connection(&place);
     let trickle = thread::spawn(move || {
         while client.write_all(b"a").is_ok() {
             thread::park_timeout(Duration::from_millis(50));
@@ -132,6 +110,15 @@ fn a_connection_that_only_trickles_ends_with_the_drain_deadline() {
         "{}",
         instance.log()
     );
+}
+
+/// Waits until the instance knows of its one connection.
+fn counts_a_connection(place: &Place) {
+    eventually("the connection to be counted", || {
+        let status = place.run("status").out;
+        ensure!(status.contains("connections 1\n"), "{status}");
+        Ok(())
+    });
 }
 
 /// How long it takes from SIGTERM to the end of the process.

@@ -114,6 +114,15 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
+    /// One with these settings that serves, where it lies, and its manager.
+    pub(crate) fn serving(settings: &str) -> (Place, Manager, Self) {
+        let (place, manager) = (Place::new(), Manager::new());
+        place.write(settings);
+        let instance = Self::start(&place, &manager, Vec::new(), &[]);
+        manager.hear_until("STATUS=Serving");
+        (place, manager, instance)
+    }
+
     /// Starts one that is told of `manager`, with `handed` as its descriptors from 3 on, each under a name; two at most.
     pub(crate) fn start(
         place: &Place,

@@ -48,10 +48,7 @@ fn lines(log: &str, message: &str) -> Vec<serde_json::Value> {
 
 #[test]
 fn an_upstream_that_is_down_is_one_line_that_names_it_and_the_request() {
-    let (place, manager) = (Place::new(), Manager::new());
-    place.write(&one_name("http://127.0.0.1:9"));
-    let instance = Instance::start(&place, &manager, Vec::new(), &[]);
-    manager.hear_until("STATUS=Serving");
+    let (place, _manager, instance) = Instance::serving(&one_name("http://127.0.0.1:9"));
     for _ in 0..50 {
         assert!(Client::ask(&place, "/").answer().starts_with("HTTP/1.1 502"));
     }
@@ -170,10 +167,7 @@ fn a_second_instance_on_the_same_port_is_refused_by_name_and_the_doctor_sees_it(
 
 #[test]
 fn a_name_that_is_refused_is_in_the_log_with_why_and_for_whom() {
-    let (place, manager) = (Place::new(), Manager::new());
-    place.write(&one_name("http://127.0.0.1:9"));
-    let instance = Instance::start(&place, &manager, Vec::new(), &[]);
-    manager.hear_until("STATUS=Serving");
+    let (place, _manager, instance) = Instance::serving(&one_name("http://127.0.0.1:9"));
     let said = place.run("domain add gone.example --target http://10.0.0.1");
     assert_eq!(said.code, Some(0), "{said:?}");
     let said = place.run("domain remove gone.example");
@@ -209,10 +203,7 @@ fn ask_cleartext(place: &Place, host: &str) -> String {
 
 #[test]
 fn every_metric_that_is_scraped_is_in_the_reference() {
-    let (place, manager) = (Place::new(), Manager::new());
-    place.write(&one_name("http://127.0.0.1:9"));
-    let _instance = Instance::start(&place, &manager, Vec::new(), &[]);
-    manager.hear_until("STATUS=Serving");
+    let (place, _manager, _instance) = Instance::serving(&one_name("http://127.0.0.1:9"));
     assert!(Client::ask(&place, "/").answer().starts_with("HTTP/1.1 502"));
     let page = eventually("the request on the page", || {
         let page = metrics(&place);

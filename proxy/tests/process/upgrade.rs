@@ -331,10 +331,7 @@ fn a_successor_may_have_other_workers_and_addresses() {
 
 #[test]
 fn what_one_process_has_at_a_time_is_not_upgraded() {
-    let (place, manager) = (Place::new(), Manager::new());
-    place.write("[worker]\nthreads = 1");
-    let _instance = Instance::start(&place, &manager, Vec::new(), &[]);
-    manager.hear_until("STATUS=Serving");
+    let (place, _manager, _instance) = Instance::serving("[worker]\nthreads = 1");
     let said = place.run("upgrade");
     assert!(said.code == Some(1) && said.err.contains("store.endpoint: `embedded`"), "{said:?}");
     assert!(said.err.contains("restart instead"), "{said:?}");

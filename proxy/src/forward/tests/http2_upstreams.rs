@@ -193,7 +193,19 @@ async fn call(
     mpsc::Sender<io::Result<Bytes>>,
     impl Future<Output = hyper::Result<Response<Incoming>>> + use<>,
 ) {
-    let (mut sender, connection) = client::handshake(Local, TokioIo::new(edge.client().await)).await.unwrap();
+    call_over(edge.client().await, path).await
+}
+
+/// The same over `stream`.
+async fn call_over<S: AsyncRead + AsyncWrite + Unpin + 'static>(
+    stream: S,
+    path: &str,
+) -> (
+    client::SendRequest<Messages>,
+    mpsc::Sender<io::Result<Bytes>>,
+    impl Future<Output = hyper::Result<Response<Incoming>>> + use<S>,
+) {
+    let (mut sender, connection) = client::handshake(Local, TokioIo::new(stream)).await.unwrap();
     tokio::task::spawn_local(connection);
     let (messages, body) = mpsc::channel(1);
     let request = Request::post(format!("https://shop.example{path}"))
@@ -481,11 +493,7 @@ fn nobody_waits_for_the_rest_of_a_request_that_the_upstream_has_answered() {
 fn a_silent_call_lives_as_long_as_a_silent_tunnel() {
     let setting = Setting { version: ServedVersion::Http2, ..over_http2() };
     limits::paused(&setting, async |mut edge| {
-        let (mut sender, connection) = client::handshake(Local, TokioIo::new(edge.client())).await.unwrap();
-        tokio::task::spawn_local(connection);
-        let (_messages, body) = mpsc::channel(1);
-        let request = Request::post("https://shop.example/").header("content-type", "application/grpc");
-        let answer = sender.send_request(request.body(Messages(body)).unwrap());
+        let (_sender, _messages, answer) = call_over(edge.client(), "/").await;
         let (_never, silent) = mpsc::channel(1);
         let once = Rc::new(Cell::new(Some(Messages(silent))));
         let _serving = serve_over(edge.upstream.accept().await, &server::Builder::new(Local), move |_| {
@@ -504,11 +512,7 @@ fn a_silent_call_lives_as_long_as_a_silent_tunnel() {
 fn a_call_whose_first_message_is_late_is_waited_for() {
     let setting = Setting { version: ServedVersion::Http2, ..over_http2() };
     limits::paused(&setting, async |mut edge| {
-        let (mut sender, connection) = client::handshake(Local, TokioIo::new(edge.client())).await.unwrap();
-        tokio::task::spawn_local(connection);
-        let (messages, body) = mpsc::channel(1);
-        let request = Request::post("https://shop.example/").header("content-type", "application/grpc");
-        let answer = sender.send_request(request.body(Messages(body)).unwrap());
+        let (_sender, messages, answer) = call_over(edge.client(), "/").await;
         drop(messages);
         let _serving = serve_over(edge.upstream.accept().await, &server::Builder::new(Local), |_| async {
             tokio::time::sleep(Duration::from_mins(4)).await;
@@ -525,11 +529,8 @@ fn a_call_whose_first_message_is_late_is_waited_for() {
 fn an_upstream_that_is_silent_within_a_call_is_pinged_no_more_than_grpc_permits() {
     let setting = Setting { version: ServedVersion::Http2, ..over_http2() };
     limits::paused(&setting, async |mut edge| {
-        let (mut sender, connection) = client::handshake(Local, TokioIo::new(edge.client())).await.unwrap();
-        tokio::task::spawn_local(connection);
-        let (_messages, body) = mpsc::channel(1);
-        let request = Request::post("https://shop.example/").header("content-type", "application/grpc");
-        tokio::task::spawn_local(sender.send_request(request.body(Messages(body)).unwrap()));
+        let (_sender, _messages, answer) = call_over(edge.client(), "/").await;
+        tokio::task::spawn_local(answer);
         let mut upstream = edge.upstream.accept().await;
         // RFC 9113 §3.4, and SETTINGS of our own that are empty.
         upstream.read_exact(&mut [0; 24]).await.unwrap();

@@ -157,7 +157,7 @@ impl Connection {
         reader: &mut ResponseReader,
         request: &RequestWriter,
     ) -> Poll<Result<ResponsePart, UpstreamFailure>> {
-        let most = if request.terms().is_multiplexed { HEAD / 4 } else { HEAD };
+        let most = if request.terms().is_multiplexed { HEAD_OF_MANY } else { HEAD };
         loop {
             if let Some(part) = reader.read(&mut self.stream.received, request.method())? {
                 return Poll::Ready(Ok(part));
@@ -214,5 +214,7 @@ pub(super) async fn send_rest(connection: Rc<RefCell<Connection>>, mut request: 
 /// How long an upstream is waited for before its client is told to send the body: it may know nothing of the expectation (RFC 9110
 /// §10.1.1).
 const CONTINUE: Duration = Duration::from_secs(1);
-/// How much of a header section is read at once, a quarter of it for one of many requests: body bytes that come with it are held.
+/// How much of a header section is read at once; body bytes that come with it are held.
 const HEAD: usize = 8 * 1024;
+/// The same for a client that may leave a hundred responses unread.
+const HEAD_OF_MANY: usize = 2 * 1024;

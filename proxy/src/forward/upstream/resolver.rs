@@ -21,9 +21,11 @@ use crate::{clock, name::ServerName};
 /// [`SHORT`], its last answer is used.
 ///
 /// Invariants: a name is asked for once at a time, whoever waits for it or gives up (`a_name_is_asked_for_once_at_a_time`): a thread of the
-/// control plane is blocked by each, as long as there are threads for it, and others are left (`names_of_servers_that_say_nothing_leave_threads_for_others`). There are at most [`NAMES`], and one more takes the place of the one that was not used for longest, but
-/// never of one that is being asked for (`one_name_more_than_there_is_room_for_costs_no_other_its_question_or_its_answer`). Those that were
-/// never resolved leave room for the others (`names_of_servers_that_say_nothing_leave_room_for_those_that_are_known`).
+/// control plane is blocked by each, as long as there are threads for it, and others are left
+/// (`names_of_servers_that_say_nothing_leave_threads_for_others`). There are at most [`NAMES`], and one more takes the place of the one
+/// that was not used for longest, but never of one that is being asked for
+/// (`one_name_more_than_there_is_room_for_costs_no_other_its_question_or_its_answer`). Those that were never resolved leave room for the
+/// others (`names_of_servers_that_say_nothing_leave_room_for_those_that_are_known`).
 pub(super) struct Resolver {
     control: Handle,
     threads: Arc<LookupThreads>,

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::{Request, StatusCode, client::conn::http2};
 use testbed::wait;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     sync::watch,
     task::JoinHandle,
@@ -210,10 +210,7 @@ async fn an_unused_connection_over_http2_is_not_kept_by_a_ping<T: Transport>(tra
 async fn a_request_that_crosses_goaway_is_answered<T: Transport>(transport: T) {
     for phase in ENDS {
         let edge = Edge::new(&transport, Version::Http2, LimitsConfig::default());
-        let mut client = edge.connect().await;
-        client.write_all(PREFACE).await.unwrap();
-        client.write_all(&http2_request(1)).await.unwrap();
-        until_headers_of(&mut client, 1).await;
+        let mut client = answered_once(edge.connect().await).await;
         edge.phase.send_replace(phase);
         let mut told = Vec::new();
         let ping = loop {
@@ -284,6 +281,14 @@ fn http2_request_for(stream: u32, path: &[u8]) -> Vec<u8> {
     payload.extend(path);
     payload.extend([0x41, 1, b'a']);
     Frame { kind: HEADERS, flags: END_STREAM | END_HEADERS, stream, payload }.bytes()
+}
+
+/// A client of HTTP/2 over `stream` whose first request was answered.
+async fn answered_once<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> S {
+    stream.write_all(PREFACE).await.unwrap();
+    stream.write_all(&http2_request(1)).await.unwrap();
+    until_headers_of(&mut stream, 1).await;
+    stream
 }
 
 async fn until_headers_of(client: &mut (impl AsyncRead + Unpin), stream: u32) {

@@ -63,10 +63,7 @@ fn a_request_that_has_begun_to_come_within_that_moment_is_answered() {
 fn a_request_that_crosses_the_goaway_of_the_idle_limit_is_answered() {
     for acknowledges in [true, false] {
         paused(Version::Http2, limits(), async move |edge, memory| {
-            let mut client = memory.dial(edge.address).unwrap();
-            client.write_all(PREFACE).await.unwrap();
-            client.write_all(&http2_request(1)).await.unwrap();
-            until_headers_of(&mut client, 1).await;
+            let mut client = answered_once(memory.dial(edge.address).unwrap()).await;
             let began = Instant::now();
             let ping = loop {
                 let frame = Frame::read(&mut client).await.unwrap();
@@ -93,10 +90,7 @@ fn a_request_that_crosses_the_goaway_of_the_idle_limit_is_answered() {
 #[test]
 fn a_request_that_crosses_the_goaway_of_an_end_is_answered_also_where_the_idle_limit_comes_due() {
     paused(Version::Http2, limits(), async |edge, memory| {
-        let mut client = memory.dial(edge.address).unwrap();
-        client.write_all(PREFACE).await.unwrap();
-        client.write_all(&http2_request(1)).await.unwrap();
-        until_headers_of(&mut client, 1).await;
+        let mut client = answered_once(memory.dial(edge.address).unwrap()).await;
         sleep(IDLE.saturating_sub(SECOND / 100)).await;
         edge.phase.send_replace(Phase::Draining);
         sleep(GRACE / 2).await;
