@@ -6,7 +6,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::transport::tests::memory::{Memory, MemoryListener};
+use crate::transport::tests::memory::{BETWEEN, Memory, MemoryListener};
 
 #[test]
 fn an_upstream_that_does_not_answer_is_given_up_at_its_limit() {
@@ -102,6 +102,34 @@ fn a_body_above_the_rate_passes_however_long_it_takes_and_one_below_is_cut() {
             edge.counted(outcome).await;
         });
     }
+}
+
+/// What comes with a response's header section is held as long as nobody reads, for each stream of a connection.
+#[test]
+fn little_is_read_ahead_of_a_response_that_waits_on_a_stream() {
+    let setting = Setting { version: ServedVersion::Http2, ..Setting::default() };
+    paused(&setting, async |mut edge| {
+        let mut client = hyper::client::conn::http2::Builder::new(Local);
+        client.initial_stream_window_size(0);
+        let (mut sender, connection) =
+            client.handshake(hyper_util::rt::TokioIo::new(edge.client())).await.unwrap();
+        tokio::task::spawn_local(connection);
+        let request = Request::get("https://shop.example/").body(http_body_util::Empty::<&[u8]>::new());
+        let answer = tokio::task::spawn_local(sender.send_request(request.unwrap()));
+        let mut upstream = edge.upstream.accept().await;
+        head_of(&mut upstream).await;
+        let mut response = b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n".to_vec();
+        response.resize(200_000, b'x');
+        let mut written = 0;
+        // Until the proxy takes no more.
+        while let Ok(count) =
+            tokio::time::timeout(IDLE / 2, upstream.write(response.get(written..).unwrap())).await
+        {
+            written += count.unwrap();
+        }
+        assert_eq!(written, BETWEEN + 2048);
+        assert_eq!(answer.await.unwrap().unwrap().status(), 200);
+    });
 }
 
 /// A proxy in memory, in front of an upstream that the test plays.

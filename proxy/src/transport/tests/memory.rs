@@ -176,4 +176,4 @@ impl Stream for MemoryStream {
 }
 
 /// Bytes that one side may have sent and the other not read: the receive buffer of a socket.
-const BETWEEN: usize = 64 << 10;
+pub(crate) const BETWEEN: usize = 64 << 10;
