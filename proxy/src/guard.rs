@@ -260,7 +260,8 @@ impl Guard {
     /// Writes all of it, whatever a successor that has failed may have written.
     fn rewrite_policy(&self) {
         self.state.policy.lock().unwrap_or_else(PoisonError::into_inner).compare_next();
-        if let Err(error) = self.set_policy(&self.config.load_full()) {
+        let compared = self.state.guarded.lock().unwrap_or_else(PoisonError::into_inner).compare();
+        if let Err(error) = compared.and_then(|()| self.set_policy(&self.config.load_full())) {
             error!(error = &error as &dyn std::error::Error, "the guard's settings are a failed successor's");
         }
     }

@@ -35,6 +35,11 @@ impl Lingering {
         self.until
     }
 
+    /// Takes out all for which `stays` is false.
+    pub(super) fn retain(&mut self, stays: impl Fn(u64) -> bool) {
+        self.hashes.retain(|hash| stays(*hash));
+    }
+
     /// Takes one out; whether it was there.
     pub(super) fn remove(&mut self, hash: u64) -> bool {
         self.hashes.remove(&hash)
@@ -60,6 +65,14 @@ const LIFE: Duration = Duration::from_hours(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_list_holds_does_not_linger() {
+        let mut lingering = Lingering::begin(vec![1, 2, 3], crate::clock::now());
+        lingering.retain(|hash| hash != 2);
+        assert!(lingering.contains(1) && !lingering.contains(2));
+        assert_eq!(lingering.len(), 2);
+    }
 
     #[test]
     fn names_stay_until_a_list_holds_them_their_time_is_over_or_room_is_short() {

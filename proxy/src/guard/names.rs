@@ -30,7 +30,7 @@ use super::{
     following::{Following, Stood},
     kernel_time::KernelTime,
     lingering::Lingering,
-    maps::{failed, keys},
+    maps::{absent_is_removed, failed, keys},
     metrics::GuardMetrics,
     names_state::{Names, NamesCell},
     policy::Policy,
@@ -123,6 +123,8 @@ impl NameTable {
         } else {
             let there: Hashes = keys(&self.names, self.capacity)?.into_iter().collect();
             self.held = wanted.iter().map(hash).collect();
+            // What a list holds by now is in neither half of the difference.
+            self.lingering.retain(|hash| !self.held.contains(hash));
             self.compare(&there, now)
         };
         let room = self.capacity.saturating_sub(self.held.len());
@@ -169,15 +171,19 @@ impl NameTable {
         Names::Failed
     }
 
-    fn write(&mut self, difference: &Difference) -> Result<(), MapError> {
-        for name in &difference.remove {
-            absent_is_removed(self.names.remove(name))?;
-        }
-        for name in &difference.add {
-            self.names.insert(name, NameEntry::default(), 0)?;
+    /// What is allowed before and after, by another name of the difference, is allowed meanwhile: additions come first, as long as there is
+    /// room for them.
+    fn write(&mut self, Difference { remove, add }: &Difference) -> Result<(), MapError> {
+        let added: Hashes = add.iter().copied().collect();
+        let mut removals = remove.iter().filter(|name| !added.contains(**name));
+        for name in add {
+            while let Err(error) = self.names.insert(name, NameEntry::default(), 0) {
+                let superfluous = removals.next().filter(|_| errno(&error) == Some(Errno::E2BIG));
+                absent_is_removed(self.names.remove(superfluous.ok_or(error)?))?;
+            }
             absent_is_removed(self.denials.remove(name))?;
         }
-        Ok(())
+        removals.try_for_each(|name| absent_is_removed(self.names.remove(name)))
     }
 
     /// Makes the kernel reject `name` for `ttl`, unless it is allowed.
@@ -190,13 +196,6 @@ impl NameTable {
             absent_is_removed(self.names.remove(&name))?;
         }
         self.denials.insert(name, DenialEntry { until_ns: now.plus(ttl).0 }, 0)
-    }
-}
-
-fn absent_is_removed(removal: Result<(), MapError>) -> Result<(), MapError> {
-    match removal {
-        Err(error) if errno(&error) == Some(Errno::ENOENT) => Ok(()),
-        done => done,
     }
 }
 

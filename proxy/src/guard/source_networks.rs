@@ -9,6 +9,7 @@ use aya::maps::{
 };
 use proxy_common::maps::{SOURCE_NETWORKS_CAPACITY, SourceAddress, SourceRule};
 
+use super::maps::absent_is_removed;
 use crate::config::{GuardConfig, Network};
 
 /// The map, and what user space knows of it.
@@ -21,17 +22,23 @@ pub(super) struct SourceNetworks {
 impl SourceNetworks {
     /// Reads what a predecessor left.
     pub(super) fn adopt(map: LpmTrie<MapData, SourceAddress, u32>) -> Result<Self, MapError> {
-        // A network removed meanwhile starts the kernel's walk again, so it is bounded.
-        let most = usize::try_from(SOURCE_NETWORKS_CAPACITY).unwrap_or(usize::MAX);
-        let entries = map.iter().take(most).collect::<Result<Vec<_>, _>>()?;
-        let held = entries
-            .iter()
-            .map(|(key, rule)| ((key.data(), key.prefix_len()), SourceRule::of(*rule)))
-            .collect();
-        Ok(Self { map, held })
+        let mut networks = Self { map, held: HashMap::new() };
+        networks.read()?;
+        Ok(networks)
     }
 
-    /// Enters those that are new or have another rule.
+    /// Reads what the map holds: somebody else may have written.
+    pub(super) fn read(&mut self) -> Result<(), MapError> {
+        // A network removed meanwhile starts the kernel's walk again, so it is bounded.
+        let most = usize::try_from(SOURCE_NETWORKS_CAPACITY).unwrap_or(usize::MAX);
+        let entries = self.map.iter().take(most).collect::<Result<Vec<_>, _>>()?;
+        let rule =
+            |(key, rule): &(Key<SourceAddress>, u32)| ((key.data(), key.prefix_len()), SourceRule::of(*rule));
+        self.held = entries.iter().map(rule).collect();
+        Ok(())
+    }
+
+    /// Enters those that are new or have another rule: exemptions before the denials that they are exempt from.
     pub(super) fn add(&mut self, config: &GuardConfig) -> Result<(), MapError> {
         for ((source, bits), rule) in wanted(config) {
             if self.held.get(&(source, bits)) != Some(&Some(rule)) {
@@ -42,12 +49,15 @@ impl SourceNetworks {
         Ok(())
     }
 
-    /// Removes all others.
+    /// Removes all others: denials before the exemptions from them.
     pub(super) fn retain(&mut self, config: &GuardConfig) -> Result<(), MapError> {
         let wanted: HashMap<_, _> = wanted(config).collect();
-        let others: Vec<_> = self.held.keys().filter(|held| !wanted.contains_key(*held)).copied().collect();
-        for (source, bits) in others {
-            self.map.remove(&Key::new(bits, source))?;
+        let others = self.held.iter().filter(|(held, _)| !wanted.contains_key(*held));
+        let mut others: Vec<_> =
+            others.map(|(held, rule)| (*rule == Some(SourceRule::Exempt), *held)).collect();
+        others.sort_unstable_by_key(|(is_exempt, _)| *is_exempt);
+        for (_, (source, bits)) in others {
+            absent_is_removed(self.map.remove(&Key::new(bits, source)))?;
             self.held.remove(&(source, bits));
         }
         Ok(())
@@ -55,8 +65,8 @@ impl SourceNetworks {
 }
 
 fn wanted(config: &GuardConfig) -> impl Iterator<Item = ((SourceAddress, u32), SourceRule)> {
-    let denied = config.deny.iter().map(|network| (prefix(network), SourceRule::Deny));
-    denied.chain(config.exempt.iter().map(|network| (prefix(network), SourceRule::Exempt)))
+    let exempt = config.exempt.iter().map(|network| (prefix(network), SourceRule::Exempt));
+    exempt.chain(config.deny.iter().map(|network| (prefix(network), SourceRule::Deny)))
 }
 
 /// The key of a network, and its bits that count.

@@ -7,8 +7,9 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -359,7 +360,7 @@ fn a_guard_that_was_replaced_writes_nothing() {
         // What it wrote last ends by itself.
         drop(second);
         assert_eq!(successor.enforce_until(), 1);
-        std::thread::park_timeout(Duration::from_secs(1));
+        thread::park_timeout(Duration::from_secs(1));
         assert_eq!(successor.enforce_until(), 1, "whoever was replaced prolongs nothing");
     });
 }
@@ -471,17 +472,21 @@ fn a_successor_takes_over_without_a_moment_unguarded() {
 #[test]
 fn a_predecessor_whose_successor_has_failed_has_its_names_back() {
     on_an_edge(|pins| {
-        let instance = Instance::new(pins, &["a.example"]);
+        let mut instance = Instance::new(pins, &["a.example"]);
+        instance.config.deny = networks(&["192.0.2.0/24"]);
         let first = instance.started();
         instance.runtime.block_on(first.guard.pause_names());
         let mut successor = Instance::new(pins, &["c.example"]);
         successor.other = OtherGuard::Predecessors;
         successor.config.mode = config::GuardMode::Strict;
+        successor.config.deny = networks(&["198.51.100.0/24"]);
         drop(successor.started());
+        assert_denies(&instance, &["198.51.100.0/24"]);
         instance.names.send_replace(set(2, &["a.example", "b.example"]));
         instance.assert_kernel_holds(&["a.example", "c.example"]);
         first.guard.resume_names();
         assert_eq!(mode(&instance), Mode::Adaptive as u32);
+        assert_denies(&instance, &["192.0.2.0/24"]);
         instance.hold(&first, 2, &["a.example", "b.example"]);
         instance.assert_kernel_holds(&["a.example", "b.example"]);
         first.wait_for_enforcement("on");
@@ -492,6 +497,55 @@ fn a_predecessor_whose_successor_has_failed_has_its_names_back() {
         })
         .unwrap();
         assert_enforced(&instance, "again");
+        first.guard.set_policy(&successor.config).unwrap();
+        assert_denies(&instance, &["198.51.100.0/24"]);
+    });
+}
+
+#[test]
+fn what_is_allowed_before_and_after_a_change_is_allowed_meanwhile() {
+    on_an_edge(|pins| {
+        let mut instance = Instance::new(pins, &["*.shop.example"]);
+        instance.config.names = 100_000;
+        let running = instance.started();
+        instance.hold(&running, 1, &["*.shop.example"]);
+        let key = instance.key();
+        let one_of = ["*.shop.example", "n29999.shop.example"].map(|name| hash(&key, name));
+        let exact: Vec<String> = (0..30_000).map(|n| format!("n{n}.shop.example")).collect();
+        let exact: Vec<&str> = exact.iter().map(String::as_str).collect();
+        let names = instance.map::<HashMap<MapData, u64, NameEntry>>("NAMES");
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let looks = scope.spawn(|| {
+                let (mut looks, mut gaps) = (0_u32, 0_u32);
+                while !is_over.load(Ordering::Relaxed) {
+                    // The one that comes first last: between the two looks only the other way round could both be missed.
+                    let is_there =
+                        [1, 0, 1].iter().any(|index: &usize| names.get(&one_of[*index], 0).is_ok());
+                    (looks, gaps) = (looks + 1, gaps + u32::from(!is_there));
+                }
+                (looks, gaps)
+            });
+            instance.hold(&running, 2, &exact);
+            instance.hold(&running, 3, &["*.shop.example"]);
+            is_over.store(true, Ordering::Relaxed);
+            let (looks, gaps) = looks.join().unwrap();
+            assert!(looks > 1_000 && gaps == 0, "{gaps} of {looks}");
+        });
+        instance.assert_kernel_holds(&["*.shop.example"]);
+    });
+}
+
+#[test]
+fn names_are_replaced_by_others_where_there_is_no_room_for_both() {
+    on_an_edge(|pins| {
+        let lists =
+            ["a", "b"].map(|letter| (0..60).map(|n| format!("{letter}{n}.example")).collect::<Vec<_>>());
+        let [old, new] = lists.each_ref().map(|list| list.iter().map(String::as_str).collect::<Vec<_>>());
+        let instance = Instance::new(pins, &old);
+        let running = instance.started();
+        instance.hold(&running, 2, &new);
+        instance.assert_kernel_holds(&new);
     });
 }
 
