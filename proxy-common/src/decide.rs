@@ -333,7 +333,8 @@ impl Scratch {
         match walk {
             Walk::Begin => self.entry.start = segment.sequence,
             // RFC 9293 §3.4: sequence numbers are compared modulo 2^32.
-            Walk::Repeat if next.wrapping_sub(self.entry.next).cast_signed() <= 0 => return false,
+            // The last of equal length counts: one before it may have been damaged on the way, which is not looked for here.
+            Walk::Repeat if next.wrapping_sub(self.entry.next).cast_signed() < 0 => return false,
             Walk::Repeat | Walk::Resume => {}
         }
         self.entry.next = next;
@@ -341,14 +342,14 @@ impl Scratch {
         true
     }
 
-    /// Notes that the budget was charged; where the walk began stays, for the segment may come again.
+    /// Notes that the budget was charged; where the walk began stays, for the segment may come again. It is over: what follows is no hello.
     #[inline]
     fn charge(&mut self, segment: &Segment, walk: Walk) {
         if walk == Walk::Begin {
             self.entry.start = segment.sequence;
-            self.entry.next = segment.sequence;
-            self.entry.state = ParserState::default();
         }
+        self.entry.next = self.entry.start;
+        self.entry.state = ParserState::default();
         self.entry.charged = 1;
     }
 }

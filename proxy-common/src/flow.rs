@@ -125,11 +125,11 @@ pub enum Place {
     Unknown,
     /// It begins where the hello began.
     Start,
-    /// It begins elsewhere, in a flow whose walk is not to go on.
+    /// It begins elsewhere, in a flow whose walk is not to go on or too far away for it.
     Elsewhere,
     /// It begins where the walk stopped.
     Next,
-    /// It begins anywhere else: a part comes again, overlaps or is missing.
+    /// It begins anywhere else within reach: a part comes again, overlaps or is missing.
     OutOfOrder,
     /// What is remembered is too old.
     Expired,
@@ -155,8 +155,11 @@ impl FlowEntry {
             Place::Elsewhere
         } else if sequence == self.next {
             Place::Next
-        } else {
+        } else if sequence.wrapping_sub(self.start) < REACH {
             Place::OutOfOrder
+        } else {
+            // Not of the hello that is remembered, which may be a stranger's at a made-up sequence number.
+            Place::Elsewhere
         }
     }
 
@@ -209,6 +212,8 @@ pub(crate) const IPV6_ADDRESSES_AT: u32 = 8;
 const IPV6: u64 = 1 << 32;
 /// Longer than the handshake of a client may take, and than its first retransmissions.
 const REMEMBERED_NS: u64 = 10_000_000_000;
+/// Bytes behind the first within which what is remembered of a hello can go on: more than the longest that is walked, with its records' headers.
+const REACH: u32 = 1 << 17;
 /// Another odd number whose bits look random: the fraction of the square root of 3.
 const ODD_TOO: u64 = 0xbb67_ae85_84ca_a73b;
 

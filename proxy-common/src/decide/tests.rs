@@ -229,7 +229,7 @@ fn a_flow_is_charged_once_however_often_its_hello_comes() {
     let again = Frame { sequence: Frame::SEQUENCE + 500, ..from(1, "foreign.example") };
     assert_eq!(judged(&again, &tables), Ok(Verdict::PassUnknown), "after a HelloRetryRequest");
     let last = pieces(&bytes, &[100]).pop().unwrap();
-    assert_eq!(judged(&Frame { source_port: 2, ..last }, &tables), Ok(Verdict::PassUnknown), "its end alone");
+    assert_eq!(judged(&Frame { source_port: 2, ..last }, &tables), Ok(Verdict::PassNoHello), "its end alone");
     assert_eq!(judged(&from(3, "foreign.example"), &tables), Err(RejectCause::Foreign), "two were charged");
     let syn = Frame { flags: Segment::SYN, ..from(1, "foreign.example") };
     assert_eq!(judged(&syn, &tables), Ok(Verdict::PassSyn));

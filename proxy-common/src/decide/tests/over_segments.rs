@@ -107,6 +107,46 @@ fn what_is_not_the_next_segment_passes_and_says_so() {
 }
 
 #[test]
+fn a_segment_too_far_away_for_the_hello_that_is_remembered_says_nothing_of_it() {
+    let hello = Hello::with("foreign.example").bytes();
+    let decoy = Frame { sequence: Frame::SEQUENCE + (1 << 30), ..Frame::with(&hello[..20]) };
+    let tables = Model::default();
+    assert_eq!(
+        judged_all(&[decoy, Frame::with(&*hello)], &tables),
+        [Ok(Verdict::PassIncomplete), Err(RejectCause::Foreign)]
+    );
+}
+
+#[test]
+fn what_follows_a_hello_that_the_budget_let_through_is_no_part_of_it() {
+    let hello = Hello::with("foreign.example").bytes();
+    let tables = with_mode(Mode::Adaptive);
+    let mut frames = pieces(&hello, &[100]);
+    let behind = Frame::SEQUENCE + u32::try_from(hello.len()).unwrap();
+    frames.push(Frame { sequence: behind, ..Frame::with(&[23; 1400]) });
+    assert_eq!(
+        judged_all(&frames, &tables),
+        [Ok(Verdict::PassIncomplete), Ok(Verdict::PassUnknown), Ok(Verdict::PassNoHello)]
+    );
+    // Once more, as after a loss: it was paid for.
+    let again = judged_all(&frames, &tables);
+    assert!(again.iter().all(Result::is_ok), "{again:?}");
+}
+
+#[test]
+fn a_segment_that_comes_again_replaces_a_damaged_one() {
+    let hello = Hello::with("shop.example.com").bytes();
+    let name = hello.windows(7).position(|window| window == b"shop.ex").unwrap();
+    let [first, second] = <[Frame; 2]>::try_from(pieces(&hello, &[name + 7])).unwrap();
+    let mut damaged = hello[..name + 7].to_vec();
+    damaged[name] ^= 1;
+    let damaged = Frame { sequence: first.sequence, ..Frame::with(&*damaged) };
+    let tables = Model::default();
+    let seen = judged_all(&[damaged, second.clone(), first, second], &tables);
+    assert_eq!(seen.last(), Some(&Ok(Verdict::PassAllowed)), "{seen:?}");
+}
+
+#[test]
 fn a_flow_is_forgotten_by_its_beginning_its_end_and_its_age() {
     let hello = Hello::with("foreign.example").bytes();
     let [first, second] = <[Frame; 2]>::try_from(pieces(&hello, &[100])).unwrap();
