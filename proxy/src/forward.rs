@@ -30,6 +30,7 @@ mod trusted_proxies;
 mod tunnel;
 mod upload;
 mod upstream;
+mod websocket_accept;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -51,7 +52,7 @@ pub use self::{
     upstream::{AddressPolicy, LOOKUP_THREADS, UNUSED_UPSTREAM_CONNECTIONS, UpstreamError, UpstreamSettings},
 };
 pub(crate) use self::{
-    admit::{host, message},
+    admit::{Expected, host, message},
     authority::Authority,
     own_response::{fitting, own_response, permanent_redirect},
     refusal::RequestRefusal,
@@ -120,8 +121,19 @@ pub struct Downstream {
     pub through: Option<IpAddr>,
     /// The name its handshake was for; absent in cleartext.
     pub server_name: Option<ServerName>,
+    /// Who chose that name.
+    pub named_by: NamedBy,
     /// The TLS version it speaks, as logs call it; absent in cleartext.
     pub tls: Option<&'static str>,
+}
+
+/// Who chose the name of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamedBy {
+    /// The client, by its server name indication (RFC 6066 §3).
+    Client,
+    /// `tls.default_name`, since the client sent none. Whoever connects to an address names that in Host, too.
+    Settings,
 }
 
 /// What a request is answered with, and what becomes of its connection.
@@ -192,7 +204,7 @@ impl<T: Transport> Forwarder<T> {
         // Without a name there is none that Host could equal.
         let server_name = downstream.server_name.as_ref().ok_or(RequestViolation::HostUnlikeServerName)?;
         let fields = self.0.service.relay.limits.load().header_fields;
-        let host = admit::admit(head, server_name, fields)?;
+        let host = admit::admit(head, (server_name, downstream.named_by), fields)?;
         Ok(Admitted { host, route: self.route(server_name, downstream.peer.ip(), at).await? })
     }
 

@@ -83,7 +83,7 @@ section! {
         /// Oldest version of TLS that clients may speak, `1.2` or `1.3`; below it, alert 70.
         minimum_version: TlsVersion = TlsVersion::Tls12,
         /// The name that clients are taken to ask for that send none, as monitors and old devices do that connect to an address; it must be
-        /// allowed like any other. Absent, they get alert 112.
+        /// allowed like any other, and a `Host` that is an address stands for it. Absent, they get alert 112.
         default_name: Option<ServerName> = None => "\"www.example.com\"",
         /// Whether instances share the keys of session tickets through the state table, so that sessions resume at every instance and
         /// after a restart; else each process has keys of its own.

@@ -2,7 +2,7 @@
 
 use http::{Method, Version, status::StatusCode, uri::Scheme};
 
-use super::authority::Authority;
+use super::{NamedBy, authority::Authority};
 use crate::{
     field_name::FieldName,
     fields::{Field, Fields},
@@ -85,7 +85,7 @@ impl RequestViolation {
 /// Checks a header section of at most `fields` fields that came over TLS for `server_name`, and returns the host it names.
 pub(super) fn admit(
     head: &RequestParts,
-    server_name: &ServerName,
+    (server_name, named_by): (&ServerName, NamedBy),
     fields: usize,
 ) -> Result<Authority, RequestViolation> {
     // In HTTP/1.1 they were counted as they were read; in HTTP/2 hyper bounds their bytes alone.
@@ -93,7 +93,11 @@ pub(super) fn admit(
         return Err(RequestViolation::FieldsMany);
     }
     message(head)?;
-    let host = host(head, &Scheme::HTTPS, Some(server_name))?;
+    let expected = match named_by {
+        NamedBy::Client => Expected::Name(server_name),
+        NamedBy::Settings => Expected::NameOrAddress(server_name),
+    };
+    let host = host(head, &Scheme::HTTPS, expected)?;
     // RFC 6066 §3: a client should not ask for another name than that of the handshake.
     if host.name == *server_name { Ok(host) } else { Err(RequestViolation::HostUnlikeServerName) }
 }
@@ -111,18 +115,35 @@ pub(crate) fn message(head: &RequestParts) -> Result<(), RequestViolation> {
     fields(&head.fields)
 }
 
-/// The one host that a header section names over `scheme`, which is likely the one `expected`.
+/// What a header section may name as its host.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Expected<'a> {
+    /// Any name.
+    Any,
+    /// Any, and likely this one.
+    Name(&'a ServerName),
+    /// An address, too, which stands for this name.
+    NameOrAddress(&'a ServerName),
+}
+
+/// The one host that a header section names over `scheme`.
 pub(crate) fn host(
     head: &RequestParts,
     scheme: &Scheme,
-    expected: Option<&ServerName>,
+    expected: Expected<'_>,
 ) -> Result<Authority, RequestViolation> {
     if head.uri.scheme().is_some_and(|named| named != scheme) {
         return Err(RequestViolation::TargetScheme);
     }
     let default_port = if *scheme == Scheme::HTTPS { 443 } else { 80 };
     let parse = |bytes| {
-        Authority::parse_expected(bytes, default_port, expected).ok_or(RequestViolation::HostMalformed)
+        let authority = match expected {
+            Expected::Any => Authority::parse(bytes, default_port),
+            Expected::Name(name) => Authority::parse_expected(bytes, default_port, name),
+            Expected::NameOrAddress(name) => Authority::parse_expected(bytes, default_port, name)
+                .or_else(|| Authority::parse_address(bytes, default_port, name)),
+        };
+        authority.ok_or(RequestViolation::HostMalformed)
     };
     let mut fields = head.fields.values(FieldName::Host);
     let field = fields.next().map(parse).transpose()?;
@@ -232,10 +253,31 @@ mod tests {
         fields: &[(&str, &str)],
     ) -> Option<RequestViolation> {
         let server_name = ServerName::parse("shop.example").unwrap();
-        admit(&head(version, method, target, fields), &server_name, MOST_FIELDS).err()
+        admit(&head(version, method, target, fields), (&server_name, NamedBy::Client), MOST_FIELDS).err()
     }
 
     const MOST_FIELDS: usize = 4;
+
+    #[test]
+    fn who_names_no_site_may_name_the_address_it_connects_to() {
+        let name = ServerName::parse("shop.example").unwrap();
+        for (host, by, read) in [
+            ("192.0.2.7", NamedBy::Settings, Ok("shop.example")),
+            ("192.0.2.7:8443", NamedBy::Settings, Ok("shop.example:8443")),
+            ("[2001:db8::7]", NamedBy::Settings, Ok("shop.example")),
+            ("[2001:db8::7]:443", NamedBy::Settings, Ok("shop.example")),
+            ("shop.example", NamedBy::Settings, Ok("shop.example")),
+            ("2001:db8::7", NamedBy::Settings, Err(RequestViolation::HostMalformed)),
+            ("192.0.2.7:0", NamedBy::Settings, Err(RequestViolation::HostMalformed)),
+            ("[192.0.2.7]", NamedBy::Settings, Err(RequestViolation::HostMalformed)),
+            ("other.example", NamedBy::Settings, Err(RequestViolation::HostUnlikeServerName)),
+            ("192.0.2.7", NamedBy::Client, Err(RequestViolation::HostMalformed)),
+        ] {
+            let head = head(Version::HTTP_11, "GET", "/", &[("host", host)]);
+            let admitted = admit(&head, (&name, by), MOST_FIELDS).map(|host| host.to_string());
+            assert_eq!(admitted.as_deref().map_err(|violation| *violation), read, "{host} {by:?}");
+        }
+    }
 
     #[test]
     fn every_offence_has_its_own_name() {
@@ -307,7 +349,7 @@ mod tests {
             (Scheme::HTTP, "shop.example:443", Some(443)),
         ] {
             let head = head(Version::HTTP_11, "GET", "/", &[("host", text)]);
-            assert_eq!(host(&head, &scheme, None).unwrap().port, port, "{scheme} {text}");
+            assert_eq!(host(&head, &scheme, Expected::Any).unwrap().port, port, "{scheme} {text}");
         }
     }
 
@@ -369,7 +411,7 @@ mod tests {
         let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/request_head");
         proxy_common::fixture::fuzz::Corpus::read(corpus).run(|input| {
             let Some(head) = read(input) else { return };
-            let host = match admit(&head, &server_name, MOST_FIELDS) {
+            let host = match admit(&head, (&server_name, NamedBy::Client), MOST_FIELDS) {
                 Ok(host) => host,
                 Err(violation) => return assert!(violation.status().is_client_error(), "{violation:?}"),
             };

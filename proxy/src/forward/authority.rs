@@ -1,6 +1,9 @@
 //! The host that a request names.
 
-use std::fmt;
+use std::{
+    fmt,
+    net::{Ipv4Addr, Ipv6Addr},
+};
 
 use http::{HeaderValue, Uri, header::InvalidHeaderValue};
 
@@ -17,31 +20,33 @@ pub(crate) struct Authority {
 impl Authority {
     /// Reads `name[:port]`; `default_port` is the scheme's own.
     pub(crate) fn parse(bytes: &[u8], default_port: u16) -> Option<Self> {
-        Self::parse_expected(bytes, default_port, None)
+        let (name, port) = split(bytes)?;
+        Self::of(ServerName::parse(name).ok()?, port, default_port)
     }
 
     /// The same, quicker where the name is `expected`, as the Host of nearly every request is.
-    pub(crate) fn parse_expected(
-        bytes: &[u8],
-        default_port: u16,
-        expected: Option<&ServerName>,
-    ) -> Option<Self> {
-        let text = std::str::from_utf8(bytes).ok().filter(|text| text.is_ascii())?;
-        let (name, port) = match text.rsplit_once(':') {
-            None => (text, None),
-            // RFC 3986 §3.2.3: an empty port is the scheme's own.
-            Some((name, "")) => (name, None),
-            Some((name, digits)) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-                (name, Some(digits.parse().ok().filter(|port| *port != 0)?))
-            }
-            Some(_) => return None,
-        };
+    pub(crate) fn parse_expected(bytes: &[u8], default_port: u16, expected: &ServerName) -> Option<Self> {
+        let (name, port) = split(bytes)?;
         // User information (RFC 9110 §4.2.4) holds an `@`, which no name does.
-        let name = match expected {
-            Some(expected) if expected.as_str() == name => expected.clone(),
-            _ => ServerName::parse(name).ok()?,
+        let name = if expected.as_str() == name { expected.clone() } else { ServerName::parse(name).ok()? };
+        Self::of(name, port, default_port)
+    }
+
+    /// Reads `address[:port]` as `name`; an IPv6 address is in brackets (RFC 3986 §3.2.2).
+    pub(crate) fn parse_address(bytes: &[u8], default_port: u16, name: &ServerName) -> Option<Self> {
+        let (host, port) = match bytes {
+            [.., b']'] => (std::str::from_utf8(bytes).ok()?, None),
+            _ => split(bytes)?,
         };
-        Some(Self { name, port: port.filter(|port| *port != default_port) })
+        match host.strip_prefix('[') {
+            Some(host) => drop(host.strip_suffix(']')?.parse::<Ipv6Addr>().ok()?),
+            None => drop(host.parse::<Ipv4Addr>().ok()?),
+        }
+        Self::of(name.clone(), port, default_port)
+    }
+
+    fn of(name: ServerName, port: Option<u16>, default_port: u16) -> Option<Self> {
+        (port != Some(0)).then(|| Self { name, port: port.filter(|port| *port != default_port) })
     }
 
     /// Appends it as a field has it.
@@ -66,6 +71,20 @@ impl Authority {
             Some(_) => HeaderValue::try_from(self.to_string()),
             None => HeaderValue::from_str(self.name.as_str()),
         }
+    }
+}
+
+/// `host[:port]` in its parts.
+fn split(bytes: &[u8]) -> Option<(&str, Option<u16>)> {
+    let text = std::str::from_utf8(bytes).ok().filter(|text| text.is_ascii())?;
+    match text.rsplit_once(':') {
+        None => Some((text, None)),
+        // RFC 3986 §3.2.3: an empty port is the scheme's own.
+        Some((host, "")) => Some((host, None)),
+        Some((host, digits)) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Some((host, Some(digits.parse().ok()?)))
+        }
+        Some(_) => None,
     }
 }
 
@@ -123,7 +142,7 @@ mod tests {
         let expected = ServerName::parse("shop.example").unwrap();
         for given in ["shop.example", "shop.example:8443", "SHOP.example", "other.example", "shop.example:0"]
         {
-            let quicker = Authority::parse_expected(given.as_bytes(), 443, Some(&expected));
+            let quicker = Authority::parse_expected(given.as_bytes(), 443, &expected);
             assert_eq!(quicker, Authority::parse(given.as_bytes(), 443), "{given}");
             let written = |host: Authority| {
                 let mut text = Vec::new();

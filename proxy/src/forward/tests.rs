@@ -276,14 +276,17 @@ async fn front<T: Transport>(
     loop {
         let (stream, peer) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
         let (local, server) = (stream.local_address(), Some(server_name.clone()));
-        let downstream = Downstream { peer, local, through, server_name: server, tls: Some("TLSv1.3") };
+        let named_by = NamedBy::Client;
+        let downstream =
+            Downstream { peer, local, through, server_name: server, named_by, tls: Some("TLSv1.3") };
         let (relay, permission, server_name) = (Rc::clone(&relay), permission.clone(), server_name.clone());
         let answer = move |head: Box<RequestParts>, body: RequestBody| {
             let (relay, permission) = (Rc::clone(&relay), permission.clone());
             let (downstream, server_name) = (downstream.clone(), server_name.clone());
             async move {
                 let record = relay.request_log.record(&head, &downstream, &Scheme::HTTPS, now());
-                let host = admit::admit(&head, &server_name, 128).map_err(RequestRefusal::from);
+                let host =
+                    admit::admit(&head, (&server_name, NamedBy::Client), 128).map_err(RequestRefusal::from);
                 let defaults = RouteDefaults { target: None, host: config::UpstreamHost::Target };
                 let admitted = host.and_then(|host| {
                     let entry = entry_of(permission, |_| None)?;

@@ -56,6 +56,8 @@ fn a_client_that_sends_no_name_gets_the_default_one_where_it_is_set() {
     gatehouse.start_again().unwrap();
     let reply = ask(SHOP);
     assert_eq!((reply.status, reply.seen("user-custom-domain")), (200, vec![SHOP.to_owned()]), "{reply:?}");
+    let reply = ask(&Place::A.v4().to_string());
+    assert_eq!((reply.status, reply.seen("user-custom-domain")), (200, vec![SHOP.to_owned()]), "{reply:?}");
     assert_eq!(ask("other.customer.test").status, 421, "the connection is of the default name");
     assert_served(&edge, SHOP);
 }

@@ -6,7 +6,6 @@ use hyper::{client::conn::http2, ext::Protocol};
 use hyper_util::rt::TokioIo;
 
 use super::*;
-use crate::worker::websocket_accept;
 
 const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: shop.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n\r\n";
 const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Accept: a\r\n\r\n";
@@ -87,6 +86,23 @@ fn what_was_sent_with_the_switch_comes_through() {
         say(&mut upstream, &format!("{SWITCHED}hello")).await;
         head_of(&mut client).await;
         exactly(&mut client, "hello").await;
+    });
+}
+
+#[test]
+fn a_client_that_must_upgrade_is_told_to_what() {
+    on_both(&Setting::default(), async |edge| {
+        let mut client = edge.client().await;
+        say(&mut client, GET).await;
+        let mut upstream = edge.accept().await;
+        head_of(&mut upstream).await;
+        let answer = "HTTP/1.1 426 Upgrade Required\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n";
+        say(&mut upstream, answer).await;
+        let head = head_of(&mut client).await;
+        assert!(
+            head.contains("\r\nupgrade: websocket\r\n") && head.contains("\r\nconnection: upgrade\r\n"),
+            "{head}"
+        );
     });
 }
 
@@ -175,7 +191,7 @@ async fn asked(edge: &Edge) -> impl Future<Output = hyper::Result<Response<hyper
 /// The answer to the handshake in `head`.
 fn accepting(head: &str) -> String {
     let key = head.split("sec-websocket-key: ").nth(1).and_then(|rest| rest.split("\r\n").next()).unwrap();
-    SWITCHED.replace(": a\r\n", &format!(": {}\r\n", websocket_accept(key)))
+    SWITCHED.replace(": a\r\n", &format!(": {}\r\n", websocket_accept::websocket_accept(key.as_bytes())))
 }
 
 #[test]

@@ -17,6 +17,7 @@ use super::{Connection, date::date, tracked::Tracked};
 use crate::{
     client_stream::{ClientStream, RequestBody, RequestEnd},
     clock::now,
+    field_name::FieldName,
     fields::Fields,
     forward::{self, Then, Tunnel, TunnelEnd},
     http1::{
@@ -161,16 +162,22 @@ where
             self.unless_gone(pin!((self.answer)(parts, body))).await?;
         let ends_body = poll_fn(|cx| Poll::Ready(self.client.ends_body(cx))).await;
         let response_framing = ResponseFraming::new(&method, version, status, body.size_hint().exact());
+        // Where the response is complete before the request is, as a refused upload's, what is left of the request ends the connection.
+        let outlives_answer = !self.client.is_body_over() && response_framing != ResponseFraming::Chunked;
         let is_kept = is_persistent
             && matches!(then, Then::KeepAlive)
             && framing.is_some()
             && ends_body
+            && !outlives_answer
             && response_framing != ResponseFraming::UntilClose
             && self.keeps_alive
             && self.ending.get() == Ending::No
             && (self.client.has_received() || !self.client.has_ended());
+        // RFC 9110 §7.8: Connection names an Upgrade. Beside a switch only this response may have one (§15.5.22).
+        let asks_upgrade = status == StatusCode::UPGRADE_REQUIRED && fields.has(FieldName::Upgrade);
         let option = match (&then, version) {
             (Then::Tunnel(_), _) => Some("upgrade"),
+            (_, _) if asks_upgrade => Some(if is_kept { "upgrade" } else { "close, upgrade" }),
             (Then::KeepAlive | Then::Close, _) if !is_kept => Some("close"),
             (_, Version::HTTP_10) => Some("keep-alive"),
             (_, _) => None,
