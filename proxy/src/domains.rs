@@ -318,6 +318,12 @@ impl Domains {
         self.inner.registry.names()
     }
 
+    /// How many names and wildcards the lists allow; what the ask endpoint allowed is not among them. Counts them all.
+    #[must_use]
+    pub fn listed_count(&self) -> usize {
+        self.inner.registry.listed_count()
+    }
+
     /// Denials as they happen.
     #[must_use]
     pub fn denials(&self) -> broadcast::Receiver<Denied> {

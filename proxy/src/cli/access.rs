@@ -239,7 +239,10 @@ impl Access {
     pub(super) async fn reindex(&self) -> Result<ReindexReport, CommandError> {
         match self {
             Self::Instance(client) => Ok(client.reindex().await?),
-            Self::Tables(tables) => Ok(table::reindex(&tables.store).await?),
+            Self::Tables(tables) => {
+                Ok(ReindexReport::of_all_parts(async |part| table::reindex(&tables.store, part).await)
+                    .await?)
+            }
         }
     }
 }

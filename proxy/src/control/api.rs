@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http_body_util::{BodyExt, Limited};
-use hyper::{Request, StatusCode, body::Incoming};
+use hyper::{Method, Request, StatusCode, body::Incoming};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
@@ -38,10 +38,19 @@ pub(super) async fn answer(
 ) -> ControlResponse {
     let (head, body) = request.into_parts();
     let outcome = match ControlRoute::of(&head.method, head.uri.path(), head.uri.query()) {
-        Ok(route) => act(&instance, caller, route, body).await,
+        Ok(route) if head.method == Method::GET => act(&instance, caller, route, body).await,
+        Ok(route) => to_its_end(async move { act(&instance, caller, route, body).await }).await,
         Err(refusal) => Err(refusal),
     };
     outcome.unwrap_or_else(|refusal| refused(&refusal))
+}
+
+/// Does `work` to its end, whether somebody waits for it or not: a revocation, for one, is several calls, and is not to stop between them.
+async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, WireProblem>> + Send + 'static,
+) -> Result<T, WireProblem> {
+    let done = tokio::spawn(work).await;
+    done.unwrap_or_else(|ended| Err(problem(StatusCode::INTERNAL_SERVER_ERROR, ended.to_string())))
 }
 
 async fn act(
@@ -68,7 +77,9 @@ async fn act(
             let request = admin::Request::new(name, addition(read(body).await?), by);
             respond(&instance.preview(&request).await?.report)
         }
-        ControlRoute::ReindexDomains => respond(&instance.reindex().await?),
+        ControlRoute::ReindexDomains => {
+            respond(&instance.reindex(read_up_to(body, LONGEST_BODY).await?).await?)
+        }
         ControlRoute::Reload => respond(&instance.reload.ask().await?),
         ControlRoute::Upgrade => {
             respond(&instance.upgrade.ask(read_up_to(body, LONGEST_BODY).await?, caller).await?)
@@ -258,3 +269,22 @@ const LONGEST_QUESTION: usize = 128 * 1024;
 const LONGEST_BODY: usize = 16 * 1024;
 /// A chain of ten certificates with hundreds of names, and a key.
 const LONGEST_PEM: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_begun_is_done_though_nobody_waits_for_it() {
+        let (go, gone) = tokio::sync::oneshot::channel();
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let work = to_its_end(async move {
+            let _: Result<(), _> = gone.await;
+            let _: Result<(), _> = tell.send(());
+            Ok(())
+        });
+        assert!(tokio::time::timeout(std::time::Duration::ZERO, work).await.is_err(), "it waits");
+        go.send(()).unwrap();
+        told.await.unwrap();
+    }
+}

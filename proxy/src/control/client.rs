@@ -151,7 +151,7 @@ impl ControlClient {
 
     /// Repairs the table.
     pub async fn reindex(&self) -> Result<ReindexReport, ClientError> {
-        self.call(Method::POST, "reindex", Bytes::new()).await
+        ReindexReport::of_all_parts(async |part| self.call(Method::POST, "reindex", json(&part)?).await).await
     }
 
     /// Makes it reload its settings.

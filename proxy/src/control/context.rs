@@ -17,7 +17,7 @@ use super::{
     upgrade::Upgrade,
     wire::{
         Bookmark, CertificatePage, ChangeReach, Domain, EntryPage, GuardAnswer, InstanceStatus, NameAnswer,
-        NewOwnCertificate, ReindexReport, Retried, Tenant, WireProblem,
+        NewOwnCertificate, ReindexPart, ReindexReport, Retried, Tenant, WireProblem,
     },
 };
 use crate::{
@@ -225,8 +225,8 @@ impl ControlContext {
         }
     }
 
-    pub(super) async fn reindex(&self) -> Result<ReindexReport, WireProblem> {
-        Ok(table::reindex(&self.store).await?)
+    pub(super) async fn reindex(&self, part: ReindexPart) -> Result<ReindexReport, WireProblem> {
+        Ok(table::reindex(&self.store, part).await?)
     }
 
     pub(super) async fn certificates(

@@ -1,6 +1,8 @@
 //! Answers that need the tables only: the same whether an instance gives them or the command line itself.
 
-use super::wire::{Bookmark, CertificatePage, Domain, EntryPage, ReindexReport, Retried, Tenant};
+use super::wire::{
+    Bookmark, CertificatePage, Domain, EntryPage, ReindexPart, ReindexReport, Retried, Tenant,
+};
 use crate::{
     certificates::{listing, own},
     clock,
@@ -101,15 +103,19 @@ pub async fn retry_added(store: &Store, name: &Pattern) {
     }
 }
 
-/// Repairs items made by hand.
-pub async fn reindex(store: &Store) -> Result<ReindexReport, StoreError> {
-    let done = domain_table::reindex(store, Micros::of(clock::wall())).await?;
+/// Repairs a part of the items made by hand.
+pub async fn reindex(store: &Store, part: ReindexPart) -> Result<ReindexReport, StoreError> {
+    let done = domain_table::reindex(store, Micros::of(clock::wall()), part.after).await?;
     let malformed = done.malformed.iter().map(ToString::to_string).collect();
-    Ok(ReindexReport { repaired: done.repaired, malformed })
+    Ok(ReindexReport { repaired: done.repaired, malformed, next: done.next })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
+    use aws_sdk_dynamodb::types::AttributeValue;
+
     use super::*;
     use crate::store::{Engine, certificate_table, state_table, tables};
 
@@ -127,5 +133,25 @@ mod tests {
             retry_added(&store, &Pattern::parse(added).unwrap()).await;
             assert_eq!(failures().await, expected, "{added}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_large_table_is_reindexed_part_after_part() {
+        let store = Store::on(Engine::in_memory().unwrap(), &crate::config::StoreConfig::default());
+        tables::create(&store).await.unwrap();
+        for name in (0..230).map(|n| format!("hand{n}.example")).chain(["UPPER.example".to_owned()]) {
+            let put = store.client().put_item().table_name(&store.tables().domains);
+            put.item("domain", AttributeValue::S(name)).send().await.unwrap();
+        }
+        let parts = Cell::new(0);
+        let repaired = async |part| {
+            parts.set(parts.get() + 1);
+            reindex(&store, part).await
+        };
+        for left in [230, 0] {
+            let whole = ReindexReport::of_all_parts(repaired).await.unwrap();
+            assert_eq!((whole.repaired, whole.malformed.len(), whole.next), (left, 1, None));
+        }
+        assert!(parts.get() >= 6, "{} parts", parts.get());
     }
 }

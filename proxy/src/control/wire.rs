@@ -177,13 +177,41 @@ pub struct Upgraded {
     pub predecessor: u32,
 }
 
-/// What a repair of the table did.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// Which part of the table is to be repaired.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ReindexPart {
+    /// The key behind which it begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
+/// What a repair of the table, or of a part of it, did.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ReindexReport {
     /// Items repaired.
     pub repaired: u64,
-    /// Items that are no entries, each with its fault.
+    /// Items that are no entries, each with its fault; of the whole table the first thousand.
     pub malformed: Vec<String>,
+    /// Behind which key the next part begins; absent, this was the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+impl ReindexReport {
+    /// Of the whole table, `repaired` part after part.
+    pub async fn of_all_parts<E>(repaired: impl AsyncFn(ReindexPart) -> Result<Self, E>) -> Result<Self, E> {
+        let mut whole = Self::default();
+        loop {
+            let part = repaired(ReindexPart { after: whole.next.take() }).await?;
+            whole.repaired += part.repaired;
+            let room = MAX_TOLD.saturating_sub(whole.malformed.len());
+            whole.malformed.extend(part.malformed.into_iter().take(room));
+            whole.next = part.next;
+            if whole.next.is_none() {
+                return Ok(whole);
+            }
+        }
+    }
 }
 
 /// The outcome of a request to order a name's certificate without waiting for its back-off.
@@ -315,6 +343,9 @@ impl From<&crate::config::StaticDomain> for Domain {
         }
     }
 }
+
+/// With more items that are no entries, something else writes to the table.
+const MAX_TOLD: usize = 1000;
 
 #[cfg(test)]
 mod tests {

@@ -114,7 +114,7 @@ pub async fn probe(url: &str, timeout: Duration) -> Result<Probed, AskError> {
 
 impl Ask {
     pub(super) fn new(url: &str, timeout: Duration) -> Result<Self, AskError> {
-        let refuse = || AskError::Url(url.to_owned());
+        let refuse = || AskError::Url(without_query(url).to_owned());
         let parsed: http::Uri = url.parse().map_err(|_| refuse())?;
         if !matches!(parsed.scheme_str(), Some("http" | "https")) || parsed.authority().is_none() {
             return Err(refuse());

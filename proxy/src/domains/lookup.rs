@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::{
     Caller, Denial, Denied, DomainEntry, DomainsInner, Permission, PermissionSource, UnknownReason,
@@ -17,13 +17,17 @@ use super::{
     outage::Outage,
     permission_cache::{CachedPermission, Freshness},
     snapshot::SnapshotMatch,
-    table_permission::found_in,
+    table_permission::{found_in, is_of},
 };
 use crate::{
     clock,
     config::DomainSettings,
     name::{Pattern, ServerName},
-    store::domain_table::{self, DEFAULT_TENANT},
+    store::{
+        StoreError,
+        domain_table::{self, DEFAULT_TENANT, DomainRecord, Found},
+    },
+    telemetry::admit_line,
 };
 
 impl DomainsInner {
@@ -134,9 +138,10 @@ impl DomainsInner {
         let patterns: Vec<_> = name.entries().collect();
         let found = domain_table::find(store, &patterns).await;
         self.with_outage(|outage| outage.looked_up(found.is_err(), clock::now()));
+        let found = found.map(|found| self.read_records(found, name));
         let records = match found {
-            Ok(records) => records,
-            Err(error) => {
+            Ok(Ok(records)) => records,
+            Ok(Err(error)) | Err(error) => {
                 let error: &dyn std::error::Error = &error;
                 debug!(server_name = %name, error, "the domains table does not say whether a name is served");
                 self.metrics.looked.bump(LookupResult::TableFailed);
@@ -159,6 +164,20 @@ impl DomainsInner {
         };
         self.metrics.looked.bump(looked);
         table
+    }
+
+    /// The entries of what was `found`; the fault of the item of `name` itself, if it has one.
+    fn read_records(&self, found: Found, name: &ServerName) -> Result<Vec<DomainRecord>, StoreError> {
+        let Found { records, faults } = found;
+        for fault in &faults {
+            if let StoreError::Misshapen { key, .. } = fault
+                && let Some(left_out) = admit_line("misshapen", key)
+            {
+                self.metrics.malformed.inc();
+                warn!(%fault, left_out, "an item of the domains table is not served");
+            }
+        }
+        faults.into_iter().find(|fault| is_of(fault, name)).map_or(Ok(records), Err)
     }
 
     async fn ask_endpoint(&self, name: &ServerName) -> CachedPermission {

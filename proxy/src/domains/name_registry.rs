@@ -103,6 +103,10 @@ impl NameRegistry {
         self.snapshot.load().holds(&entry.pattern)
     }
 
+    pub(super) fn listed_count(&self) -> usize {
+        self.snapshot.load().served().count()
+    }
+
     /// How the entry of `name` came to deny it, if there is one.
     pub(super) fn withdrawal(&self, name: &ServerName) -> Option<Withdrawal> {
         self.snapshot.load().withdrawal(name)

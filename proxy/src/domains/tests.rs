@@ -385,7 +385,37 @@ async fn an_item_that_cannot_be_understood_is_reported_once_and_denies_nothing()
     })
     .await
     .unwrap();
-    assert_eq!(instance.metric("gatehouse_domains_misshapen_total"), 1);
+    // By the feed and by the look-up.
+    assert_eq!(instance.metric("gatehouse_domains_misshapen_total"), 2);
+}
+
+#[tokio::test]
+async fn an_item_that_cannot_be_understood_stands_in_no_other_names_way() {
+    let fleet = Fleet::new().await;
+    for name in ["*.wild.example", "pair.example", "whole.example"] {
+        fleet.put_by_hand(name).await;
+    }
+    for name in ["*.wild.example", "pair.example"] {
+        let edit = fleet.sound.client().update_item().table_name(&fleet.sound.tables().domains);
+        let edit =
+            edit.key("domain", AttributeValue::S(name.into())).update_expression("SET target = :target");
+        let edit = edit.expression_attribute_values(":target", AttributeValue::S("10.0.0.5:8080".into()));
+        edit.send().await.unwrap();
+    }
+    let instance = fleet.loaded(&ample()).await;
+    fleet.put_by_hand("own.wild.example").await;
+    for (name, said) in [
+        ("a.wild.example", "NoEntry"),
+        ("own.wild.example", "own.wild.example of Table"),
+        ("www.pair.example", "NoEntry"),
+        ("pair.example", "SourceDown"),
+    ] {
+        assert_eq!(instance.says(name).await, said, "{name}");
+    }
+    assert_eq!(instance.metric("gatehouse_domains_misshapen_total"), 2, "a line and a count for each item");
+    let own = permission_by_table(&fleet.sound, &name("own.wild.example")).await.unwrap();
+    assert!(matches!(own, Permission::Allow(_)), "{own:?}");
+    permission_by_table(&fleet.sound, &name("pair.example")).await.unwrap_err();
 }
 
 #[tokio::test]

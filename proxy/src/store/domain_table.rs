@@ -33,13 +33,29 @@ use super::{
 };
 use crate::name::Pattern;
 
+/// What is there of the entries that were asked for.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Entries.
+    pub records: Vec<DomainRecord>,
+    /// What is wrong with items that are none.
+    pub faults: Vec<StoreError>,
+}
+
 /// The entries of `patterns` that are there, read consistently in one call; at most 100.
-pub async fn find(store: &Store, patterns: &[Pattern]) -> Result<Vec<DomainRecord>, StoreError> {
+pub async fn find(store: &Store, patterns: &[Pattern]) -> Result<Found, StoreError> {
     let table = &store.tables().domains;
     let keys = patterns.iter().map(key).collect();
     let batch = BatchGet::default().with(table, keys, Consistency::Strong)?;
     let items = batch.read(store).await?.remove(table).unwrap_or_default();
-    items.iter().map(DomainRecord::read).collect()
+    let mut found = Found::default();
+    for item in &items {
+        match DomainRecord::read(item) {
+            Ok(record) => found.records.push(record),
+            Err(fault) => found.faults.push(fault),
+        }
+    }
+    Ok(found)
 }
 
 /// The entry of `pattern`, read consistently.

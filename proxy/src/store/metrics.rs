@@ -49,6 +49,8 @@ label! {
         Conflict = "conflict",
         Throttle = "throttled",
         Refuse = "refused",
+        /// Nothing of this instance is answered: its credentials or rights are missing or have ended, or the table is not there.
+        Deny = "denied",
         Fail = "failed",
     }
 }
@@ -122,6 +124,7 @@ impl Attempt {
             _ if ["Throttling", "ThroughputExceeded", "RequestLimitExceeded"].into_iter().any(says) => {
                 Self::Throttle
             }
+            _ if DENIALS.into_iter().any(says) => Self::Deny,
             _ => Self::Refuse,
         }
     }
@@ -129,7 +132,7 @@ impl Attempt {
     fn store_is_up(self) -> bool {
         match self {
             Self::Answer | Self::Conflict | Self::Refuse => true,
-            Self::Throttle | Self::Fail => false,
+            Self::Throttle | Self::Deny | Self::Fail => false,
         }
     }
 }
@@ -184,6 +187,17 @@ impl Intercept for Meter {
     }
 }
 
+/// Errors of whoever is not let in at all, or whose table is not there (DynamoDB's developer guide, "Error handling").
+const DENIALS: [&str; 7] = [
+    "AccessDenied",
+    "ExpiredToken",
+    "IncompleteSignature",
+    "InvalidSignature",
+    "MissingAuthenticationToken",
+    "ResourceNotFound",
+    "UnrecognizedClient",
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,6 +209,10 @@ mod tests {
             (Some((200, &b"{}"[..])), true),
             (Some((400, b"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException")), true),
             (Some((400, b"ValidationException")), true),
+            (Some((400, b"com.amazon.coral.service#ExpiredTokenException")), false),
+            (Some((400, b"com.amazon.coral.service#UnrecognizedClientException")), false),
+            (Some((400, b"com.amazon.coral.service#AccessDeniedException")), false),
+            (Some((400, b"com.amazonaws.dynamodb.v20120810#ResourceNotFoundException")), false),
             (Some((400, b"ProvisionedThroughputExceededException")), false),
             (Some((503, b"")), false),
             (None, false),
@@ -213,7 +231,7 @@ mod tests {
         for line in [
             "gatehouse_store_calls_total{operation=\"CreateTable\"} 3",
             "gatehouse_store_call_seconds_count{operation=\"CreateTable\"} 3",
-            "gatehouse_store_outcomes_total{outcome=\"refused\"} 3",
+            "gatehouse_store_outcomes_total{outcome=\"denied\"} 3",
             "gatehouse_store_up 1",
         ] {
             assert!(text.contains(line), "{line} in {text}");

@@ -5,28 +5,31 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use super::{DomainRecord, Item, Shard, put};
 use crate::store::{Store, StoreError, instant::Micros};
 
-/// What a repair of the table did.
+/// What the repair of a part of the table did.
 #[derive(Debug, Default)]
 pub struct Reindexed {
     /// Entries that are in the feed and in listings now.
     pub repaired: u64,
-    /// Items that are no entries, each with its fault; the first thousand.
+    /// Items that are no entries, each with its fault.
     pub malformed: Vec<StoreError>,
+    /// The key behind which the next part begins; absent, this was the last.
+    pub next: Option<String>,
 }
 
-/// Repairs items that lack what we write beside `domain`, or have it otherwise. Items that someone changes meanwhile are whole by
-/// that.
-pub async fn reindex(store: &Store, now: Micros) -> Result<Reindexed, StoreError> {
-    let mut report = Reindexed::default();
-    let scan = store.client().scan().table_name(&store.tables().domains).consistent_read(true);
-    let mut pages = scan.into_paginator().items().send();
-    while let Some(item) = pages.next().await {
-        let item = item?;
+/// Repairs items that lack what we write beside `domain`, or have it otherwise, of the part of the table behind the key `after`. Items that
+/// someone changes meanwhile are whole by that.
+pub async fn reindex(store: &Store, now: Micros, after: Option<String>) -> Result<Reindexed, StoreError> {
+    let scan = store.client().scan().table_name(&store.tables().domains).consistent_read(true).limit(PART);
+    let start = after.map(|after| Item::from([(KEY.to_owned(), AttributeValue::S(after))]));
+    let page = scan.set_exclusive_start_key(start).send().await?;
+    let last = page.last_evaluated_key.and_then(|mut key| key.remove(KEY));
+    let next = last.and_then(|last| last.as_s().ok().cloned());
+    let mut report = Reindexed { next, ..Reindexed::default() };
+    for item in page.items.unwrap_or_default() {
         match DomainRecord::read(&item) {
             Ok(record) if is_whole(&item, &record) => {}
             Ok(record) => repair(store, record, now, &mut report).await?,
-            Err(fault) if report.malformed.len() < MAX_TOLD => report.malformed.push(fault),
-            Err(_) => {}
+            Err(fault) => report.malformed.push(fault),
         }
     }
     Ok(report)
@@ -63,5 +66,6 @@ async fn repair(
     Ok(())
 }
 
-/// With more than this, something else writes to the table.
-const MAX_TOLD: usize = 1000;
+/// Items that are read at once. Repaired one after the other from another region, they take some ten seconds.
+const PART: i32 = 100;
+const KEY: &str = "domain";
