@@ -49,6 +49,7 @@ use crate::{
     certificates::Certificates,
     config::{Config, Loaded},
     control::{Control, ControlSocket, fleet::FleetReporter, wire::Reloaded},
+    domains::Domains,
     forward::LOOKUP_THREADS,
     guard::GuardHandle,
     phase::{Phase, PhaseWatch},
@@ -155,6 +156,7 @@ struct Running {
     workers: Workers,
     phase: watch::Sender<Phase>,
     guard: GuardHandle,
+    domains: Domains,
     certificates: Certificates,
     api: Option<ApiServer>,
     fleet: Option<FleetReporter>,
@@ -171,6 +173,7 @@ impl Running {
             sockets: std::mem::take(&mut self.handover),
             guard: self.guard.clone(),
             phase: self.phase.subscribe(),
+            domains: self.domains.clone(),
             manager,
         }
     }
@@ -367,3 +370,19 @@ const LAST_EVENTS: Duration = Duration::from_secs(5);
 const LAST_ORDERS: Duration = Duration::from_secs(3);
 /// Time for the control plane's blocking calls.
 const LAST_CALLS: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_permits_the_threads_of_two_instances() {
+        let file =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../packer/package/gatehouse.service");
+        let text = std::fs::read_to_string(file).unwrap();
+        let most = text.lines().find_map(|line| line.strip_prefix("TasksMax=")).unwrap();
+        // Beside those that block: workers, the control plane, log and guard.
+        let of_one = LOOKUP_THREADS + OTHER_BLOCKING_THREADS + CONTROL_THREADS + 256;
+        assert!(most.parse::<usize>().unwrap() >= 2 * of_one, "{most}");
+    }
+}

@@ -12,18 +12,39 @@ pub fn difference(old: &Config, new: &Config) -> Vec<String> {
     keys().into_iter().filter(differs).collect()
 }
 
-/// `old` with those settings of `new` for which `takes` is true; or `old` unchanged, when the rest of it contradicts them.
+/// `old` with those settings of `new` for which `takes` is true, without those that what stays of `old` contradicts.
 #[must_use]
 pub fn merge(old: &Config, new: &Config, takes: impl Fn(&str) -> bool) -> Config {
-    merged(old, new, takes).filter(|merged| validate(merged).is_empty()).unwrap_or_else(|| old.clone())
+    let mut left = difference(old, new);
+    left.retain(|key| takes(key));
+    if let Some(merged) = merged(old, new, &left) {
+        return merged;
+    }
+    // What contradicts a setting that waits, waits with it; all others are taken, each once those are that it stands on.
+    let mut taken = old.clone();
+    loop {
+        let before = left.len();
+        left.retain(|key| match merged(&taken, new, std::slice::from_ref(key)) {
+            Some(merged) => {
+                taken = merged;
+                false
+            }
+            None => true,
+        });
+        if left.len() == before {
+            return taken;
+        }
+    }
 }
 
-fn merged(old: &Config, new: &Config, takes: impl Fn(&str) -> bool) -> Option<Config> {
+/// None where they contradict each other.
+fn merged(old: &Config, new: &Config, taken: &[String]) -> Option<Config> {
     let (mut merged, new) = (Table::try_from(old).ok()?, Table::try_from(new).ok()?);
-    for key in keys().iter().filter(|key| takes(key)) {
+    for key in taken {
         put(&mut merged, key, value(&new, key).cloned());
     }
-    Value::Table(merged).try_into().ok()
+    let merged = Value::Table(merged).try_into().ok()?;
+    validate(&merged).is_empty().then_some(merged)
 }
 
 fn value<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
@@ -51,7 +72,10 @@ fn put(table: &mut Table, key: &str, value: Option<Value>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Span;
+    use crate::{
+        config::{DomainSettings, Span, StaticDomain},
+        name::Pattern,
+    };
 
     #[test]
     fn what_differs_is_named_and_taken_one_by_one() {
@@ -69,12 +93,29 @@ mod tests {
     }
 
     #[test]
-    fn what_contradicts_settings_that_wait_waits_with_them() {
+    fn what_contradicts_settings_that_wait_waits_with_them_alone() {
         let old = Config::default();
         let mut new = Config::default();
         new.domains.default_target = Some("http://127.0.0.1:8443".parse().unwrap());
         new.listen.https = vec!["127.0.0.1:443".parse().unwrap()];
-        let merged = merge(&old, &new, |key| key == "domains.default_target");
-        assert!(difference(&old, &merged).is_empty(), "the target is still our own listener");
+        new.guard.deny = vec!["192.0.2.0/24".to_owned().try_into().unwrap()];
+        let merged = merge(&old, &new, |key| key != "listen.https");
+        assert_eq!(difference(&old, &merged), ["guard.deny"], "the target is still our own listener");
+    }
+
+    #[test]
+    fn what_stands_on_another_change_is_taken_behind_it() {
+        let (mut old, mut new) = (Config::default(), Config::default());
+        old.domains.table = true;
+        new.domains.table = false;
+        new.domains.ask = Some("http://127.0.0.1:9/".to_owned());
+        new.domains.default_target = Some("https://origin.example".parse().unwrap());
+        new.domains.r#static = vec![StaticDomain {
+            name: Pattern::parse("a.example").unwrap(),
+            target: Some("https://a.example;tls=own".parse().unwrap()),
+            settings: DomainSettings::default(),
+        }];
+        let merged = merge(&old, &new, |_| true);
+        assert_eq!(difference(&merged, &new), ["domains.static"], "there is no such `upstream.tls`");
     }
 }

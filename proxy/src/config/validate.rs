@@ -184,12 +184,12 @@ fn sources(config: &Config, findings: &mut Findings) {
     if let (Some(own), Some(asked)) = (own, asked)
         && asked.authority().is_some_and(|authority| authority.as_str() == own)
     {
-        let fault = format!("`{asked}` is this instance's own `control.ask`");
+        let fault = format!("`{}` is this instance's own `control.ask`", without_query(&asked.to_string()));
         findings.add("domains.ask", fault, "name an endpoint that decides by itself, or leave it out");
     }
     if let Some(url) = domains.ask.as_deref().filter(|url| !is_url(url, &["http", "https"])) {
         let remedy = "write it like `http://127.0.0.1:9000/check`";
-        findings.add("domains.ask", format!("`{url}` is not an http or https URL"), remedy);
+        findings.add("domains.ask", format!("`{}` is not an http or https URL", without_query(url)), remedy);
     }
 }
 

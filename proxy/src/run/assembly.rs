@@ -107,7 +107,7 @@ impl Assembly<'_> {
         let heartbeat = Arc::new(Heartbeat::new(listeners.workers(), begun));
         let other = predecessor.as_ref().map_or(OtherGuard::None, |_| OtherGuard::Predecessors);
         let guard = self.guard(&known.domains, &listeners, &heartbeat, other)?;
-        let service = Arc::new(self.service(&known, &listeners, &live, upstream));
+        let service = Arc::new(self.service(&known, &listeners, &live, Arc::clone(&upstream)));
         let shared =
             Arc::new(self.share(&known, service, Arc::clone(&heartbeat), watched, &live, capacity)?);
         let (reload, reloads) = Reload::channel();
@@ -146,9 +146,10 @@ impl Assembly<'_> {
         self.manager.tell(&[NotifyMessage::Ready, NotifyMessage::Status(manager::status(*phase.borrow()))]);
         self.control.spawn(attend);
         let parts = ReloadTargets {
-            domains: known.domains,
+            domains: known.domains.clone(),
             guard: guard.clone(),
             connections: shared.connections.clone(),
+            upstream,
             held: shared.held.clone(),
             workers: threads,
             live,
@@ -157,6 +158,7 @@ impl Assembly<'_> {
             workers,
             phase,
             guard,
+            domains: known.domains.clone(),
             certificates,
             api,
             fleet,

@@ -2,7 +2,7 @@
 //! Invariants: wrong settings change nothing (`wrong_settings_change_nothing`, in `proxy/tests/process`); settings that are not in force
 //! are named, at every further reload too (`what_waits_for_a_restart_is_named_again`).
 
-use std::pin::Pin;
+use std::{pin::Pin, sync::Arc};
 
 use tracing::{error, info};
 
@@ -11,7 +11,7 @@ use crate::{
     config::{self, Config, ConfigError, Loaded, Reloadable, difference, merge},
     control::wire::Reloaded,
     domains::{AskError, Domains},
-    forward::{ErrorPages, ErrorPagesError},
+    forward::{ErrorPages, ErrorPagesError, UpstreamSettings},
     guard::{GuardError, GuardHandle},
     target::Target,
     telemetry::error_chain,
@@ -28,6 +28,7 @@ pub(super) struct ReloadTargets {
     pub(super) domains: Domains,
     pub(super) guard: GuardHandle,
     pub(super) connections: Connections,
+    pub(super) upstream: Arc<UpstreamSettings>,
     pub(super) held: HeldBytes,
     pub(super) workers: usize,
     pub(super) live: RuntimeSettings,
@@ -127,8 +128,7 @@ impl ReloadTargets {
         self.guard.set_policy(&config.guard)?;
         self.domains.reconfigure(&config.domains)?;
         telemetry.follow(&config.log)?;
-        let capacity = Capacity::claim(config, self.workers);
-        self.connections.limit(capacity.clients, config.limits.connections_per_source);
+        limit_connections(config, self.workers, (&self.connections, &self.upstream));
         self.held.limit(response_buffers(&config.limits));
         self.live.limits.replace(config.limits.clone());
         self.live.events.replace(config.events.clone());
@@ -140,6 +140,17 @@ impl ReloadTargets {
         self.live.drain_deadline.replace(config.worker.drain_deadline);
         Ok(())
     }
+}
+
+/// Connections of clients, and requests at targets: memory and descriptors are for both.
+fn limit_connections(
+    config: &Config,
+    workers: usize,
+    (connections, upstream): (&Connections, &UpstreamSettings),
+) {
+    let capacity = Capacity::claim(config, workers);
+    connections.limit(capacity.clients, config.limits.connections_per_source);
+    upstream.limit_connections(capacity.targets);
 }
 
 pub(super) fn response_buffers(limits: &config::LimitsConfig) -> usize {
@@ -198,6 +209,17 @@ mod tests {
         for _ in 0..2 {
             let again = merge(&next, &wanted, is_live);
             assert_eq!(difference(&again, &wanted), ["state_directory"]);
+        }
+    }
+
+    #[test]
+    fn requests_at_targets_follow_the_memory_too() {
+        let (mut config, connections) = (Config::default(), Connections::new(9, 9));
+        let upstream = UpstreamSettings::new(&config.upstream, 1).unwrap();
+        for (memory, requests) in [("512MiB", 2_048), ("128MiB", 512), ("256MiB", 1_024)] {
+            config.limits.memory = Some(memory.parse().unwrap());
+            limit_connections(&config, 1, (&connections, &upstream));
+            assert_eq!(upstream.most_connections(), requests, "{memory}");
         }
     }
 }

@@ -6,7 +6,7 @@ use tracing::info;
 
 use crate::{
     certificates::Root,
-    config::{ApiConfig, Config, Endpoint, LogFormat},
+    config::{ApiConfig, Config, Endpoint, LogFormat, without_query},
     control::{ControlContext, RunFacts},
     ec2::Ec2Facts,
     guard::{GuardHandle, GuardStatus},
@@ -73,7 +73,7 @@ fn domains(config: &Config) -> String {
     if domains.table {
         sources.push(format!("table {}", config.store.domains_table));
     }
-    sources.extend(domains.ask.iter().map(|url| format!("ask {url}")));
+    sources.extend(domains.ask.iter().map(|url| format!("ask {}", without_query(url))));
     sources.join(", ")
 }
 

@@ -22,7 +22,7 @@ use crate::{
 pub(super) async fn first_phase(domains: &Domains, predecessor: Option<&Predecessor>) -> Phase {
     let Some(predecessor) = predecessor else { return Phase::Starting };
     let phase = first(domains.settled(LONGEST_START).await, domains.static_entries().len());
-    predecessor.prepared(phase).await;
+    predecessor.prepared(phase, domains.listed_count()).await;
     phase
 }
 

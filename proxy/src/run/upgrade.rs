@@ -7,7 +7,7 @@
 //! | successor | predecessor |
 //! |---|---|
 //! | reads settings, tables and names, opens nothing at which clients connect | serves |
-//! | says [`FromSuccessor::Prepared`], with its phase | refuses one that would serve worse; stops to write names to the guard's maps |
+//! | says [`FromSuccessor::Prepared`], with its phase and how many names it knows | refuses one that would serve worse; stops to write names to the guard's maps |
 //! | | says [`FromPredecessor::TakeOver`] |
 //! | opens further sockets, takes the guard over, accepts | accepts, too |
 //! | says [`FromSuccessor::Ready`] once every worker's loop has turned | names the successor to the service manager, which hears nobody but the main process |
@@ -45,6 +45,7 @@ use crate::{
         UpgradeRequest,
         wire::{Fault, PhaseWord, Upgraded, WireProblem},
     },
+    domains::Domains,
     guard::GuardHandle,
     phase::{Phase, PhaseWatch},
     telemetry::error_chain,
@@ -68,6 +69,7 @@ pub(super) struct Upgrader<'a> {
     pub(super) sockets: Vec<HandoverSocket>,
     pub(super) guard: GuardHandle,
     pub(super) phase: PhaseWatch,
+    pub(super) domains: Domains,
     pub(super) manager: &'a Manager,
 }
 
@@ -107,6 +109,11 @@ pub(super) enum UpgradeError {
         .ours.as_str()
     )]
     Worse { ours: PhaseWord, theirs: PhaseWord },
+    #[error(
+        "the successor's lists allow {theirs} names, and this instance's {ours}; check `domains` and `store` in the settings. If it is \
+         meant, put it in force with `gatehouse reload` first, or restart instead"
+    )]
+    FewerNames { ours: usize, theirs: usize },
     #[error("`{}` ended before it was ready: {status}{}", program.display(), shown(lines))]
     Ended { program: PathBuf, status: ExitStatus, lines: Vec<String> },
     #[error(
@@ -167,7 +174,8 @@ impl Upgrader<'_> {
     async fn hand_over(&self, successor: &mut Successor) -> Result<(SocketUse, Upgraded), Failure> {
         successor.give(&self.sockets).await?;
         let theirs = successor.prepared().await?;
-        if let Some(worse) = worse(*self.phase.borrow(), theirs) {
+        let ours = (*self.phase.borrow(), self.domains.listed_count());
+        if let Some(worse) = worse(ours, theirs) {
             return Err(Failure::Told(worse));
         }
         self.guard.pause_names().await;
@@ -203,18 +211,28 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// Whether a successor that says `theirs` would serve worse than an instance in `ours`. While the table is down a successor knows none of the
-/// names that this one has in memory; where this one does not serve either, nothing is lost.
-fn worse(ours: Phase, theirs: PhaseWord) -> Option<UpgradeError> {
-    let is_worse = ours.is_healthy() && theirs != PhaseWord::Serving;
-    is_worse.then(|| UpgradeError::Worse { ours: ours.into(), theirs })
+/// Whether a successor of the phase and number of listed names that `theirs` says would serve worse than an instance of `ours`. While the table is
+/// down a successor knows none of the names that this one has in memory, and with settings that name another table none at all; where this
+/// one does not serve either, nothing is lost.
+fn worse(ours: (Phase, usize), theirs: (PhaseWord, Option<usize>)) -> Option<UpgradeError> {
+    let ((phase, names), (their_phase, their_names)) = (ours, theirs);
+    if !phase.is_healthy() {
+        return None;
+    }
+    if their_phase != PhaseWord::Serving {
+        return Some(UpgradeError::Worse { ours: phase.into(), theirs: their_phase });
+    }
+    // Names come and go while it reads.
+    let lost = their_names.filter(|theirs| theirs.saturating_mul(10) < names.saturating_mul(9));
+    lost.map(|theirs| UpgradeError::FewerNames { ours: names, theirs })
 }
 
 fn problem(error: &UpgradeError) -> WireProblem {
     let status = match error {
-        UpgradeError::EmbeddedStore | UpgradeError::FirstProcess | UpgradeError::Worse { .. } => {
-            StatusCode::CONFLICT
-        }
+        UpgradeError::EmbeddedStore
+        | UpgradeError::FirstProcess
+        | UpgradeError::Worse { .. }
+        | UpgradeError::FewerNames { .. } => StatusCode::CONFLICT,
         UpgradeError::Start { .. }
         | UpgradeError::Channel(_)
         | UpgradeError::Ended { .. }
@@ -248,8 +266,20 @@ mod tests {
             (Phase::Overloaded, Overloaded, true),
             (Phase::Leaving, Serving, true),
         ] {
-            assert_eq!(worse(ours, theirs).is_none(), may, "{ours:?} {theirs:?}");
+            assert_eq!(worse((ours, 9), (theirs, Some(9))).is_none(), may, "{ours:?} {theirs:?}");
         }
+        for (ours, theirs, may) in [
+            (0, Some(0), true),
+            (1, Some(0), false),
+            (1000, Some(900), true),
+            (1000, Some(899), false),
+            (1000, Some(2000), true),
+            (1000, None, true),
+        ] {
+            let worse = worse((Phase::Serving, ours), (Serving, theirs));
+            assert_eq!(worse.is_none(), may, "{ours} {theirs:?}");
+        }
+        assert!(worse((Phase::Unable, 9), (Serving, Some(0))).is_none());
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub(super) struct UpstreamPermits(Arc<PermitState>);
 
 struct PermitState {
     limits: PermitLimits,
+    /// `limits.total` at the start; it follows the settings.
+    most: AtomicUsize,
     total: AtomicUsize,
     targets: KeyedCounts,
     clients: KeyedCounts,
@@ -75,6 +77,7 @@ impl UpstreamPermits {
     pub(super) fn new(limits: PermitLimits) -> Self {
         Self(Arc::new(PermitState {
             limits,
+            most: AtomicUsize::new(limits.total),
             total: AtomicUsize::new(0),
             targets: KeyedCounts::new(),
             clients: KeyedCounts::new(),
@@ -83,17 +86,28 @@ impl UpstreamPermits {
         }))
     }
 
+    /// Changes how many there are in total. Those beyond it that are taken stay.
+    pub(super) fn limit(&self, total: usize) {
+        self.0.most.store(total, Ordering::Relaxed);
+    }
+
+    /// How many there are in total.
+    #[cfg(test)]
+    pub(super) fn most(&self) -> usize {
+        self.0.most.load(Ordering::Relaxed)
+    }
+
     /// As many requests may wait as may be at targets, in total and per client.
     pub(super) fn wait(&self, client: IpAddr) -> Result<Waiting, NoPermit> {
-        let PermitState { limits, waiting, waiting_clients, .. } = &*self.0;
+        let PermitState { limits, most, waiting, waiting_clients, .. } = &*self.0;
         let place = Waiting { inner: Arc::clone(&self.0), client: waiting_clients.slot(&network(client)) };
-        let free = limits.total.saturating_sub(waiting.fetch_add(1, Ordering::Relaxed));
+        let free = most.load(Ordering::Relaxed).saturating_sub(waiting.fetch_add(1, Ordering::Relaxed));
         let of_client = waiting_clients.add(place.client);
         judge(free, &[(of_client, limits.per_client, NoPermit::Client)]).map(|()| place)
     }
 
     pub(super) fn take(&self, target: &Target, client: IpAddr) -> Result<UpstreamPermit, NoPermit> {
-        let PermitState { limits, total, targets, clients, .. } = &*self.0;
+        let PermitState { limits, most, total, targets, clients, .. } = &*self.0;
         // The place exists from here on, so that its drop undoes all counts whatever is found.
         let place = UpstreamPermit {
             inner: Arc::clone(&self.0),
@@ -102,7 +116,7 @@ impl UpstreamPermits {
         };
         let taken = total.fetch_add(1, Ordering::Relaxed);
         let (of_target, of_client) = (targets.add(place.target), clients.add(place.client));
-        let free = limits.total.saturating_sub(taken);
+        let free = most.load(Ordering::Relaxed).saturating_sub(taken);
         let shares = [
             (of_target, limits.per_target, NoPermit::Target),
             (of_client, limits.per_client, NoPermit::Client),
@@ -180,6 +194,20 @@ mod tests {
         }
         let places = UpstreamPermits::new(PermitLimits { total: 0, per_target: 9, per_client: 9 });
         assert_eq!(places.take(&target(1), client(1)).err(), Some(NoPermit::Total));
+    }
+
+    #[test]
+    fn fewer_hold_for_the_next_and_more_are_free_at_once() {
+        let places = UpstreamPermits::new(PermitLimits { total: 2, per_target: 9, per_client: 9 });
+        let take = |number: u8| places.take(&target(number.into()), client(number));
+        let held = [take(1).ok().unwrap(), take(2).ok().unwrap()];
+        assert_eq!(take(3).err(), Some(NoPermit::Total));
+        places.limit(9);
+        drop(take(3).ok().unwrap());
+        places.limit(1);
+        assert_eq!(take(3).err(), Some(NoPermit::Total));
+        drop(held);
+        assert!(take(3).is_ok());
     }
 
     #[test]

@@ -34,16 +34,25 @@ pub(super) struct Resolver {
 
 /// Threads that names of targets may block in getaddrinfo(3); one per process, whose other work needs threads of the same pool.
 pub(super) struct LookupThreads {
-    resolved_before: Semaphore,
-    /// Names of a server that has never said anything block none but these.
-    never_resolved: Semaphore,
+    answered: Semaphore,
+    /// Names whose server has said nothing, never or when it was asked last, block none but these.
+    unanswered: Semaphore,
 }
 
 impl Default for LookupThreads {
     fn default() -> Self {
-        let [resolved_before, never_resolved] = [Semaphore::new(THREADS), Semaphore::new(THREADS)];
-        Self { resolved_before, never_resolved }
+        let [answered, unanswered] = [Semaphore::new(THREADS), Semaphore::new(THREADS)];
+        Self { answered, unanswered }
     }
+}
+
+/// How a name was answered when it was asked for last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LastAnswer {
+    /// Within [`SHORT`], whatever it was.
+    Soon,
+    /// Late, or it was never asked for.
+    LateOrNone,
 }
 
 type Addresses = Arc<[IpAddr]>;
@@ -133,21 +142,23 @@ impl Resolver {
     }
 
     fn resolution(&self, name: &ServerName, now: Instant) -> Result<Resolution, Full> {
-        self.resolution_by(name, now, |name, former| self.ask(name, former))
+        self.resolution_by(name, now, |name, last| self.ask(name, last))
     }
 
     fn resolution_by(
         &self,
         name: &ServerName,
         now: Instant,
-        ask: impl FnOnce(ServerName, Option<&Addresses>) -> watch::Receiver<Option<Answer>>,
+        ask: impl FnOnce(ServerName, LastAnswer) -> watch::Receiver<Option<Answer>>,
     ) -> Result<Resolution, Full> {
         let mut answers = self.answers.borrow_mut();
         if let Some(resolution) = answers.get_mut(name).filter(|resolution| resolution.is_current(now)) {
             resolution.used = now;
             return Ok(resolution.clone());
         }
-        let former = answers.remove(name).and_then(Resolution::last);
+        let last = answers.remove(name);
+        let last_answer = last.as_ref().map_or(LastAnswer::LateOrNone, Resolution::last_answer);
+        let former = last.and_then(Resolution::last);
         if former.is_none() && answers.values().filter(|other| other.is_unanswered()).count() >= UNANSWERED {
             return Err(Full);
         }
@@ -155,8 +166,7 @@ impl Resolver {
             let least_used = least_lately_used(&answers).ok_or(Full)?;
             answers.remove(&least_used);
         }
-        let resolution =
-            Resolution { since: now, used: now, answer: ask(name.clone(), former.as_ref()), former };
+        let resolution = Resolution { since: now, used: now, answer: ask(name.clone(), last_answer), former };
         answers.insert(name.clone(), resolution.clone());
         Ok(resolution)
     }
@@ -169,11 +179,14 @@ impl Resolver {
         let _ = self.resolution_by(name, now, |_, _| watch::channel(Some(answer)).1);
     }
 
-    fn ask(&self, name: ServerName, former: Option<&Addresses>) -> watch::Receiver<Option<Answer>> {
+    fn ask(&self, name: ServerName, last: LastAnswer) -> watch::Receiver<Option<Answer>> {
         let (sender, receiver) = watch::channel(None);
-        let (threads, is_new) = (Arc::clone(&self.threads), former.is_none());
+        let threads = Arc::clone(&self.threads);
         self.control.spawn(async move {
-            let free = if is_new { &threads.never_resolved } else { &threads.resolved_before };
+            let free = match last {
+                LastAnswer::Soon => &threads.answered,
+                LastAnswer::LateOrNone => &threads.unanswered,
+            };
             // It is never closed.
             let _thread = free.acquire().await;
             let found = look_up(&name).await.map_err(Arc::new);
@@ -213,6 +226,13 @@ impl Resolution {
     /// Whether it is still waited for, and was never resolved.
     fn is_unanswered(&self) -> bool {
         self.former.is_none() && self.is_open()
+    }
+
+    fn last_answer(&self) -> LastAnswer {
+        match &*self.answer.borrow() {
+            Some(answer) if answer.at <= self.since + SHORT => LastAnswer::Soon,
+            Some(_) | None => LastAnswer::LateOrNone,
+        }
     }
 
     /// The last addresses that were known.
@@ -356,8 +376,8 @@ mod tests {
     async fn names_of_servers_that_say_nothing_leave_threads_for_others() {
         let resolver = Resolver::new(Handle::current(), Arc::default());
         let threads = Arc::clone(&resolver.threads);
-        // As if each were blocked by a name that was never resolved.
-        let blocked = threads.never_resolved.acquire_many(THREADS.try_into().unwrap()).await.unwrap();
+        // As if each were blocked by a name that is not answered.
+        let blocked = threads.unanswered.acquire_many(THREADS.try_into().unwrap()).await.unwrap();
         let (host, start) = (name("localhost"), clock::now());
         resolver.begin(&host, start);
         // One that is known is asked for again all the same.
@@ -370,6 +390,35 @@ mod tests {
         drop(blocked);
         let found = resolver.resolve(&host, start, Wait::Until(clock::now() + PATIENCE)).await.unwrap();
         assert!(found.iter().all(IpAddr::is_loopback), "{found:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_was_answered_late_has_the_threads_of_those_that_are_not_answered() {
+        let (resolver, name, start) =
+            (Resolver::new(Handle::current(), Arc::default()), name("shop.example"), clock::now());
+        let last_answer = |answer: Answer| {
+            let (_, receiver) = watch::channel(Some(answer));
+            Resolution { since: start, used: start, answer: receiver, former: Some(known()) }.last_answer()
+        };
+        let failure = || Err(Arc::new(io::Error::other("no")));
+        for (at, found, expected) in [
+            (start, Ok(known()), LastAnswer::Soon),
+            (start + SHORT, failure(), LastAnswer::Soon),
+            (start + 2 * SHORT, Ok(known()), LastAnswer::LateOrNone),
+        ] {
+            assert_eq!(last_answer(Answer { at, found }), expected);
+        }
+        // Through the table: once answered at once, then not.
+        let mut seen = Vec::new();
+        for (asked_at, answered_at) in
+            [(start, start), (start + FRESH, start + 2 * FRESH), (start + 3 * FRESH, start)]
+        {
+            let _ = resolver.resolution_by(&name, asked_at, |_, last| {
+                seen.push(last);
+                watch::channel(Some(Answer { at: answered_at, found: Ok(known()) })).1
+            });
+        }
+        assert_eq!(seen, [LastAnswer::LateOrNone, LastAnswer::Soon, LastAnswer::LateOrNone]);
     }
 
     const PATIENCE: Duration = Duration::from_secs(15);

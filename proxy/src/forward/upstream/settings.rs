@@ -60,6 +60,17 @@ impl UpstreamSettings {
         })
     }
 
+    /// At most so many requests are with targets at once from now on.
+    pub fn limit_connections(&self, connections: usize) {
+        self.places.limit(self.limits.connections.min(connections));
+    }
+
+    /// How many requests may be with targets at once.
+    #[cfg(test)]
+    pub(crate) fn most_connections(&self) -> usize {
+        self.places.most()
+    }
+
     /// Where targets may lie.
     #[must_use]
     pub fn address_policy(&self) -> Arc<AddressPolicy> {

@@ -30,6 +30,9 @@ pub(super) enum FromSuccessor {
     Prepared {
         /// In which phase it would be.
         phase: PhaseWord,
+        /// How many names and wildcards its lists allow; releases before do not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        names: Option<usize>,
     },
     /// It accepts.
     Ready {
@@ -74,7 +77,13 @@ mod tests {
         let later = r#"{"ready":{"version":"0.9.0","control_socket":"taken","queue":7}}"#;
         let ready = FromSuccessor::Ready { version: "0.9.0".into(), control_socket: SocketUse::Taken };
         assert_eq!(serde_json::from_str::<FromSuccessor>(later).unwrap(), ready);
-        let prepared = FromSuccessor::Prepared { phase: PhaseWord::Serving };
-        assert_eq!(serde_json::to_string(&prepared).unwrap(), r#"{"prepared":{"phase":"serving"}}"#);
+        let prepared = |names| FromSuccessor::Prepared { phase: PhaseWord::Serving, names };
+        for (text, message) in [
+            (r#"{"prepared":{"phase":"serving"}}"#, prepared(None)),
+            (r#"{"prepared":{"phase":"serving","names":7}}"#, prepared(Some(7))),
+        ] {
+            assert_eq!(serde_json::to_string(&message).unwrap(), text);
+            assert_eq!(serde_json::from_str::<FromSuccessor>(text).unwrap(), message);
+        }
     }
 }

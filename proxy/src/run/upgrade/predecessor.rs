@@ -51,8 +51,8 @@ impl Predecessor {
 
     /// Says that nothing is left to do but to accept, and waits until that is permitted. One that refuses ends this process by a signal; one that is
     /// gone leaves it alone.
-    pub(in crate::run) async fn prepared(&self, phase: Phase) {
-        let prepared = FromSuccessor::Prepared { phase: phase.into() };
+    pub(in crate::run) async fn prepared(&self, phase: Phase, names: usize) {
+        let prepared = FromSuccessor::Prepared { phase: phase.into(), names: Some(names) };
         let permitted = async {
             self.0.send(&prepared, None).await?;
             self.0.receive::<FromPredecessor>().await

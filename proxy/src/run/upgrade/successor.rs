@@ -70,10 +70,10 @@ impl Successor {
         Ok(self.channel.send(message, None).await?)
     }
 
-    /// Waits until nothing is left to do but to accept; in which phase it would be.
-    pub(super) async fn prepared(&self) -> Result<PhaseWord, Failure> {
+    /// Waits until nothing is left to do but to accept; in which phase it would be, and how many names its lists allow, if it says that.
+    pub(super) async fn prepared(&self) -> Result<(PhaseWord, Option<usize>), Failure> {
         match self.hear().await? {
-            FromSuccessor::Prepared { phase } => Ok(phase),
+            FromSuccessor::Prepared { phase, names } => Ok((phase, names)),
             FromSuccessor::Ready { .. } => Err(Failure::Gone),
         }
     }
