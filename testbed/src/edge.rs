@@ -135,7 +135,7 @@ impl Edge {
     fn around(network: Network, services: IpAddr, folder: TempDir) -> anyhow::Result<Self> {
         let authority = Authority::create(folder.path())?;
         let upstream = Upstream::start(&network.edge, services, &authority)?;
-        let table = Table::start(&network.edge, services, &authority)?;
+        let table = Table::start(&network.edge, services)?;
         let ca = Pebble::start(&network.client, &authority, folder.path())?;
         Ok(Self { ca, upstream, table, authority, network: Arc::new(network), folder })
     }

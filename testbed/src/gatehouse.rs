@@ -13,6 +13,7 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
+use aws_policy::{Role, record};
 use nix::sys::signal::Signal;
 
 use crate::{
@@ -322,7 +323,9 @@ fn command(
 ) -> anyhow::Result<String> {
     let mut command = Command::new(binary);
     command.arg("--config").arg(config_file(settings)).args(arguments);
-    command.envs(CREDENTIALS).envs(settings.environment.iter().map(|(name, value)| (name, value)));
+    command
+        .envs(credentials(record::OPERATOR))
+        .envs(settings.environment.iter().map(|(name, value)| (name, value)));
     namespace.await_inside(move || namespace::run(&mut command))?
 }
 
@@ -332,7 +335,9 @@ fn spawn(namespace: &Namespace, binary: &Path, settings: &Settings) -> anyhow::R
         Some(capabilities) => restricted(binary, capabilities, settings)?,
     };
     command.arg("--config").arg(config_file(settings)).arg("run");
-    command.envs(CREDENTIALS).envs(settings.environment.iter().map(|(name, value)| (name, value)));
+    command
+        .envs(credentials(Role::Instance.access_key()))
+        .envs(settings.environment.iter().map(|(name, value)| (name, value)));
     let name = format!("gatehouse-{}", settings.place.label());
     Process::start(namespace, &name, command, &settings.folder)
 }
@@ -361,13 +366,15 @@ fn restricted(binary: &Path, capabilities: &str, settings: &Settings) -> anyhow:
     Ok(command)
 }
 
+/// AWS's APIs want a signature; the doubles of them look at the key's id alone, to tell an instance's calls from those of a person's command.
+fn credentials(access_key: &str) -> [(&'static str, &str); 2] {
+    [("AWS_ACCESS_KEY_ID", access_key), ("AWS_SECRET_ACCESS_KEY", "testbed")]
+}
+
 fn config_file(settings: &Settings) -> PathBuf {
     settings.folder.join("gatehouse.toml")
 }
 
-/// DynamoDB's API wants a signature; the engine behind it does not look at it.
-const CREDENTIALS: [(&str, &str); 2] =
-    [("AWS_ACCESS_KEY_ID", "testbed"), ("AWS_SECRET_ACCESS_KEY", "testbed")];
 const METRICS: u16 = 9_464;
 const NOBODY: u32 = 65_534;
 const START: Duration = Duration::from_secs(30);

@@ -1,41 +1,37 @@
 //! AWS KMS as moto has it, with a key.
 
-use std::{net::SocketAddr, path::Path, process::Command, time::Duration};
+use std::path::Path;
 
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 
 use crate::{
     cleartext,
-    edge::root,
+    moto::{self, Moto},
     namespace::Namespace,
-    network::LOOPBACK,
-    process::{self, Process},
 };
 
 /// A running KMS.
 #[derive(Debug)]
 pub struct Kms {
-    _server: Process,
+    _moto: Moto,
     arn: String,
 }
 
 impl Kms {
     /// Starts it inside `namespace`, where [`Kms::url`] leads to it.
     pub fn start(namespace: &Namespace, folder: &Path) -> anyhow::Result<Self> {
-        let mut command: Command = process::command(root().join("target/moto/bin/moto_server"));
-        command.args(["--host", &LOOPBACK.to_string(), "--port", &PORT.to_string()]);
-        let mut server = Process::start(namespace, "kms", command, folder)?;
-        let made = server.wait_until("KMS", START, || call(namespace, "CreateKey", &json!({})))?;
+        let (moto, made) =
+            Moto::start(namespace, "kms", folder, || call(namespace, "CreateKey", &json!({})))?;
         let arn = arn(&made)?;
         call(namespace, "CreateAlias", &json!({ "AliasName": ALIAS, "TargetKeyId": arn }))?;
-        Ok(Self { _server: server, arn })
+        Ok(Self { _moto: moto, arn })
     }
 
     /// Where it is.
     #[must_use]
     pub fn url() -> String {
-        format!("http://{LOOPBACK}:{PORT}")
+        format!("http://{}", moto::address())
     }
 
     /// The key's.
@@ -68,7 +64,7 @@ fn call(namespace: &Namespace, operation: &str, body: &Value) -> anyhow::Result<
          Content-Type: application/x-amz-json-1.1\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
-    let answer = cleartext::send(namespace, SocketAddr::new(LOOPBACK, PORT), request)?;
+    let answer = cleartext::send(namespace, moto::address(), request)?;
     ensure!(answer.status == 200, "{operation}: {answer:?}");
     let body = if answer.body.is_empty() { "null" } else { &answer.body };
     serde_json::from_str(body).with_context(|| format!("{operation}: {answer:?}"))
@@ -78,6 +74,3 @@ fn call(namespace: &Namespace, operation: &str, body: &Value) -> anyhow::Result<
 pub const ALIAS: &str = "alias/gatehouse";
 /// Where it lies.
 pub const REGION: &str = "eu-central-1";
-const PORT: u16 = 5_000;
-/// It imports all of moto first.
-const START: Duration = Duration::from_mins(1);

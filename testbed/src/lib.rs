@@ -21,6 +21,7 @@ pub mod load;
 pub mod memory_group;
 pub mod metadata;
 pub mod metrics;
+mod moto;
 pub mod namespace;
 pub mod network;
 pub mod non_reader;

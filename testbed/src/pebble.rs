@@ -74,7 +74,7 @@ impl Pebble {
             address: SocketAddr::from((CLIENT, PORT)),
             tls: Some(front.server()?),
             behind: format!("https://127.0.0.1:{PORT_BEHIND}"),
-            roots: authority.file(),
+            roots: Some(authority.file()),
         };
         let relay = Relay::start_extended(client, place, classify, extension::EXTENSION)?;
         let roots = issuing_root(client, &mut server, authority.file(), folder)?;

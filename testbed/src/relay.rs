@@ -10,6 +10,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use aws_policy::Recorder;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, StatusCode, Uri, body::Incoming, header, http::request::Parts};
@@ -18,7 +19,7 @@ use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use rustls::{ClientConfig, ServerConfig};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::sync::watch;
 
 use crate::{
@@ -105,6 +106,7 @@ pub struct Relay {
 struct Record {
     counts: Mutex<BTreeMap<String, u64>>,
     traffic: watch::Sender<Traffic>,
+    calls: Recorder,
 }
 
 /// Where a relay stands.
@@ -116,8 +118,8 @@ pub struct Place<'a> {
     pub tls: Option<Arc<ServerConfig>>,
     /// The part behind it: `http://...` or `https://...`, without a path.
     pub behind: String,
-    /// Who signs the certificate of the part behind it.
-    pub roots: &'a Path,
+    /// Who signs the certificate of the part behind it, if that speaks TLS.
+    pub roots: Option<&'a Path>,
 }
 
 impl Relay {
@@ -133,9 +135,13 @@ impl Relay {
         classify: Classify,
         extension: Extension,
     ) -> anyhow::Result<Self> {
-        let roots = authority::roots(place.roots)?;
+        let roots = place.roots.map_or_else(|| Ok(RootCertStore::empty()), authority::roots)?;
         let tls_behind = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        let record = Arc::new(Record { counts: Mutex::default(), traffic: watch::channel(Traffic::Pass).0 });
+        let record = Arc::new(Record {
+            counts: Mutex::default(),
+            traffic: watch::channel(Traffic::Pass).0,
+            calls: Recorder::from_environment(),
+        });
         let (shared, behind, tls) = (Arc::clone(&record), place.behind, place.tls);
         let service = Service::start(namespace, place.address, move |listener| {
             let client = client(tls_behind);
@@ -229,6 +235,7 @@ impl Record {
     ) -> anyhow::Result<Response<Body>> {
         let (parts, body) = request.into_parts();
         let asked = body.collect().await?.to_bytes();
+        self.note_call(&parts, &asked)?;
         let names = classify(&parts, &asked);
         let traffic = self.admit(&names).await?;
         if matches!(traffic, Traffic::Cut) {
@@ -261,6 +268,18 @@ impl Record {
         }
         head.headers.remove(header::CONTENT_LENGTH);
         Ok(Response::from_parts(head, service::full(body)))
+    }
+
+    /// What a part of AWS's is asked for, and by whom: for the comparison with policies.
+    fn note_call(&self, head: &Parts, body: &[u8]) -> std::io::Result<()> {
+        let field = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+        self.calls.note(&aws_policy::Request {
+            method: head.method.as_str(),
+            target: head.uri.path_and_query().map_or("/", |target| target.as_str()),
+            authorization: field("authorization").unwrap_or_default(),
+            operation: field("x-amz-target"),
+            body,
+        })
     }
 
     fn next_fault(&self, names: &[String]) -> Option<FaultKind> {

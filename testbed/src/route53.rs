@@ -1,45 +1,40 @@
 //! Route 53 as moto has it, with a hosted zone, and what of it the CA's DNS server is to answer: moto answers no DNS.
 
-use std::{net::SocketAddr, path::Path, process::Command, time::Duration};
+use std::path::Path;
 
 use anyhow::{Context, ensure};
 
 use crate::{
     cleartext::{self, Answer},
-    edge::root,
+    moto::{self, Moto},
     namespace::Namespace,
-    network::LOOPBACK,
-    process::{self, Process},
 };
 
 /// A running Route 53 that holds one zone.
 #[derive(Debug)]
 pub struct Route53 {
-    _server: Process,
+    _moto: Moto,
     zone: String,
 }
 
 impl Route53 {
     /// Starts it inside `namespace`, where [`Route53::url`] leads to it, with a zone of `name`.
     pub fn start(namespace: &Namespace, folder: &Path, name: &str) -> anyhow::Result<Self> {
-        let mut command: Command = process::command(root().join("target/moto/bin/moto_server"));
-        command.args(["--host", &LOOPBACK.to_string(), "--port", &PORT.to_string()]);
-        let mut server = Process::start(namespace, "route53", command, folder)?;
         let zone = format!(
             "<CreateHostedZoneRequest {XMLNS}><Name>{name}</Name><CallerReference>1</CallerReference></CreateHostedZoneRequest>"
         );
         let path = "/2013-04-01/hostedzone";
-        let made =
-            server.wait_until("Route 53", START, || call(namespace, "route53", "POST", path, &zone))?;
+        let create_zone = || call(namespace, "route53", "POST", path, &zone);
+        let (moto, made) = Moto::start(namespace, "route53", folder, create_zone)?;
         let zone = between(&made.body, "<Id>", "</Id>").context("no zone was made")?;
         let zone = zone.trim_start_matches("/hostedzone/").to_owned();
-        Ok(Self { _server: server, zone })
+        Ok(Self { _moto: moto, zone })
     }
 
     /// Where it is.
     #[must_use]
     pub fn url() -> String {
-        format!("http://{LOOPBACK}:{PORT}")
+        format!("http://{}", moto::address())
     }
 
     /// The zone's id.
@@ -91,7 +86,7 @@ fn call(
          Content-Type: text/xml\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
-    let answer = cleartext::send(namespace, SocketAddr::new(LOOPBACK, PORT), request)?;
+    let answer = cleartext::send(namespace, moto::address(), request)?;
     ensure!((200..300).contains(&answer.status), "{method} {path}: {answer:?}");
     Ok(answer)
 }
@@ -101,6 +96,3 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
 }
 
 const XMLNS: &str = "xmlns=\"https://route53.amazonaws.com/doc/2013-04-01/\"";
-const PORT: u16 = 5_000;
-/// It imports all of moto first.
-const START: Duration = Duration::from_mins(1);

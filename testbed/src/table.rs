@@ -10,7 +10,6 @@ use serde_json::Value;
 
 use self::replicas::Replicas;
 use crate::{
-    authority::Authority,
     namespace::Namespace,
     network::LOOPBACK,
     relay::{Place, Relay},
@@ -27,11 +26,11 @@ pub struct Table {
 
 impl Table {
     /// Starts it, empty, at `address` inside `edge`.
-    pub fn start(edge: &Namespace, address: IpAddr, authority: &Authority) -> anyhow::Result<Self> {
+    pub fn start(edge: &Namespace, address: IpAddr) -> anyhow::Result<Self> {
         let address = SocketAddr::new(address, PORT);
         let behind = SocketAddr::new(LOOPBACK, PORT_BEHIND);
         let replicas = Replicas::start(edge, behind)?;
-        let place = Place { address, tls: None, behind: format!("http://{behind}"), roots: authority.file() };
+        let place = Place { address, tls: None, behind: format!("http://{behind}"), roots: None };
         let relay = Relay::start(edge, place, classify)?;
         Ok(Self { relay, address, _replicas: replicas })
     }

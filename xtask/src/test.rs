@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use xshell::Shell;
+use xshell::{Shell, cmd};
 
 use crate::{
     build_ebpf, setup, shell,
@@ -28,9 +28,12 @@ pub(crate) fn run() -> anyhow::Result<()> {
     cargo_test(&shell, &["--lib", "--bins", "--no-fail-fast"], &mut summary)?;
     cargo_test(&shell, &["--doc", "--no-fail-fast"], &mut summary)?;
     println!("verifier and end-to-end cases");
+    // Those of the last run would count as this one's.
+    shell.remove_path(RECORDED_CALLS)?;
     // Three at a time: cases mostly wait, and more would make each other slow on a small machine.
     let boundaries = ["--test", "*", "--no-fail-fast", "--", "--test-threads=3"];
     cargo_test(&shell, &boundaries, &mut summary)?;
+    compare_rights(&shell, &mut summary)?;
     println!("\n{summary}");
     println!("in {} s", started.elapsed().as_secs());
     // The last line is what a script reads.
@@ -41,8 +44,21 @@ pub(crate) fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether what instances called in all these cases is what their policy grants them: a case, as it were, of all processes together.
+fn compare_rights(shell: &Shell, summary: &mut Summary) -> anyhow::Result<()> {
+    let compared = cmd!(shell, "cargo run --quiet --package aws-policy -- {RECORDED_CALLS}");
+    let output = compared.quiet().ignore_status().output()?;
+    summary.count(output.status.success());
+    let said = [output.stdout, output.stderr].concat();
+    let outcome = if output.status.success() { "ok" } else { "FAILED" };
+    println!("{}test rights of instances ... {outcome}", String::from_utf8_lossy(&said));
+    Ok(())
+}
+
 fn cargo_test(shell: &Shell, arguments: &[&str], summary: &mut Summary) -> anyhow::Result<()> {
     let mut cargo = Command::new("cargo");
+    // `aws_policy::record` has the name, too.
+    cargo.env("RECORDED_CALLS", shell.current_dir().join(RECORDED_CALLS));
     cargo.current_dir(shell.current_dir()).args(["test", "--workspace", "--exclude", "proxy-ebpf"]);
     let mut child = cargo.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     // Which binary runs is said on stderr, what its tests did on stdout: both are wanted in one order.
@@ -73,3 +89,6 @@ fn is_worth_showing(line: &str) -> bool {
         .iter()
         .any(|word| line.starts_with(word))
 }
+
+/// What doubles of AWS were asked.
+const RECORDED_CALLS: &str = "target/recorded-calls";

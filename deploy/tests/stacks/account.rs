@@ -8,6 +8,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use aws_policy::{Role, Signed, role::SERVICE_ROLE};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -33,6 +34,8 @@ pub(crate) struct Call {
     /// As policies name it.
     pub(crate) action: String,
     pub(crate) parameters: Value,
+    /// As IAM is asked; several where rights to something else are needed as well.
+    pub(crate) judged: Vec<aws_policy::Call>,
 }
 
 impl Account {
@@ -77,7 +80,8 @@ impl Account {
     /// `gatehouse-deploy` with these words, in stage `tst`.
     pub(crate) fn run(&self, words: &str) -> Outcome {
         let mut command = self.command();
-        command.env("AWS_ACCESS_KEY_ID", "testing").env("AWS_SECRET_ACCESS_KEY", "testing");
+        command.env("AWS_ACCESS_KEY_ID", Role::Deployer.access_key());
+        command.env("AWS_SECRET_ACCESS_KEY", "testing");
         outcome(command.args(words.split(' ')).args(["--stage", "tst", "--pause", "50"]))
     }
 
@@ -94,12 +98,17 @@ impl Account {
         command
     }
 
-    /// All calls so far, and from now on none of them.
+    /// All calls so far, each of which the deployer's policy has to grant; from now on none of them.
     pub(crate) fn calls(&self) -> Vec<Call> {
         let path = self.folder.path().join("calls");
         let text = fs::read_to_string(&path).unwrap();
         fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();
-        text.lines().map(|line| Call::of(&serde_json::from_str(line).unwrap())).collect()
+        let calls: Vec<_> = text.lines().map(|line| Call::of(&serde_json::from_str(line).unwrap())).collect();
+        let policy = Role::Deployer.policy().unwrap();
+        for call in calls.iter().flat_map(|call| &call.judged) {
+            assert!(!policy.judge(call).unwrap().is_empty(), "infra/deployer.yaml does not grant {call}");
+        }
+        calls
     }
 
     /// Of all regions this one alone is in trouble from now on: `silent`, or `failing`.
@@ -140,6 +149,9 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.calls();
+        }
         let _ = self.server.kill();
         let _ = self.server.wait();
     }
@@ -166,7 +178,8 @@ impl Call {
             ("monitoring", action) => format!("cloudwatch:{action}"),
             (service, action) => format!("{service}:{action}"),
         };
-        Self { region: text("region"), action, parameters: value["parameters"].clone() }
+        let (parameters, judged) = (value["parameters"].clone(), judged(&value["request"]));
+        Self { region: text("region"), action, parameters, judged }
     }
 
     /// Whether it only looks.
@@ -176,14 +189,33 @@ impl Call {
     }
 }
 
+/// A request that the double has written down. Keys have the stage's tag, by which the program has found them: moto does not hand it on.
+fn judged(request: &Value) -> Vec<aws_policy::Call> {
+    let text = |name: &str| request[name].as_str().unwrap_or_default();
+    let signed = Signed::of(text("authorization")).unwrap();
+    assert_eq!(Role::of(signed.access_key), Some(Role::Deployer));
+    let made = aws_policy::Request {
+        method: text("method"),
+        target: text("target"),
+        authorization: text("authorization"),
+        operation: request["operation"].as_str(),
+        body: text("body").as_bytes(),
+    };
+    let tagged = |call: aws_policy::Call| {
+        if call.action.starts_with("kms:") {
+            call.with("aws:ResourceTag/gatehouse-stage", ["tst"])
+        } else {
+            call
+        }
+    };
+    made.calls(&signed).unwrap().into_iter().map(tagged).collect()
+}
+
 fn outcome(command: &mut Command) -> Outcome {
     let output = command.output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Outcome { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }
-
-/// CloudFormation's.
-pub(crate) const SERVICE_ROLE: &str = "arn:aws:iam::123456789012:role/deployer";
 
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()

@@ -412,7 +412,15 @@ def call(environ, body):
         versions = "Versions" if "versions" in environ.get("QUERY_STRING", "") else ""
         action, parameters = f"{environ['REQUEST_METHOD']}{versions}", {"path": environ["PATH_INFO"]}
     parameters.pop("TemplateBody", None)
-    return {"service": service, "region": region, "action": action, "parameters": parameters}
+    request = {
+        "method": environ["REQUEST_METHOD"],
+        "target": environ["RAW_URI"],
+        "authorization": environ.get("HTTP_AUTHORIZATION", ""),
+        "operation": target,
+        # Of S3's objects nothing is said by their content.
+        "body": "" if service == "s3" else body.decode(),
+    }
+    return {"service": service, "region": region, "action": action, "parameters": parameters, "request": request}
 
 
 def left():

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use aws_policy::Role;
 use gatehouse::store::{
     domain_table::{DomainStatus, checks::Outcome as Found},
     state_table::lease::{Holder, Lease},
@@ -11,7 +12,6 @@ use serde_json::{Value, json};
 use crate::{
     dns::{Dns, free},
     function::{Function, Outcome},
-    rights,
     table::Table,
 };
 
@@ -42,7 +42,6 @@ async fn names_that_are_due_are_looked_at_and_their_entries_follow() {
         table.put(name, status).await;
     }
     dns.alias("shop.example", "edge.test").await;
-    table.calls();
     let mut function = checker(&table.endpoint, &dns, "").await;
     let report = woken(&mut function, MINUTES).await;
     let wanted = json!({
@@ -59,7 +58,7 @@ async fn names_that_are_due_are_looked_at_and_their_entries_follow() {
         (DomainStatus::Active, 1, Found::Failed)
     );
     assert_eq!(table.get("suspended.example").await, (DomainStatus::Suspended, None));
-    assert_eq!(rights::granted("CheckerRole"), rights::needed(&table.calls()));
+    table.assert_called_as_granted(Role::Checker);
 
     // What was found wrong is looked at again soon; what failed three times is so for all.
     let mut passes = 1;

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use aws_policy::Role;
 use gatehouse::store::domain_table::DomainStatus;
 use http::{Request, Response};
 use http_body_util::Full;
@@ -20,7 +21,6 @@ use tokio::{net::TcpListener, process::Command, sync::Mutex};
 use crate::{
     dns::free,
     function::{self, Function, Outcome, SECRET},
-    rights,
     table::Table,
 };
 
@@ -39,7 +39,6 @@ async fn each_verdict_has_its_status_and_says_why() {
     ] {
         table.put(name, status).await;
     }
-    table.calls();
     let mut function = Function::start("verifier", &table.endpoint, &[]).await;
     for (query, status, said) in [
         ("domain=shop.example", 200, "served: by the entry `shop.example`\n"),
@@ -66,7 +65,7 @@ async fn each_verdict_has_its_status_and_says_why() {
     }
     assert_eq!(function.request("POST", "/", "domain=shop.example").await.0, 405);
     assert_eq!(function.get("/favicon.ico", "").await.0, 404);
-    assert_eq!(rights::granted("VerifierRole"), rights::needed(&table.calls()));
+    table.assert_called_as_granted(Role::Verifier);
 }
 
 #[tokio::test]

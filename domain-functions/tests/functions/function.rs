@@ -8,6 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use aws_policy::Role;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -118,6 +119,7 @@ async fn said(mut child: Child) -> String {
 }
 
 fn command(address: SocketAddr, handler: &str) -> Command {
+    let role = if handler == "checker" { Role::Checker } else { Role::Verifier };
     let mut command = Command::new(env!("CARGO_BIN_EXE_domain-functions"));
     command.env_clear().kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.envs([
@@ -128,7 +130,7 @@ fn command(address: SocketAddr, handler: &str) -> Command {
         ("_HANDLER", handler),
         // As Lambda sets them from the function's role.
         ("AWS_REGION", "eu-central-1"),
-        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+        ("AWS_ACCESS_KEY_ID", role.access_key()),
         ("AWS_SECRET_ACCESS_KEY", SECRET),
         ("AWS_SESSION_TOKEN", "token"),
     ]);

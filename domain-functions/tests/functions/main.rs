@@ -1,5 +1,6 @@
 //! The functions as Lambda runs them: the program itself, with the runtime API before it, a DynamoDB API behind it, and a real DNS server and
-//! a real Caddy beside it. Not here: whether AWS permits a call; only AWS can tell.
+//! a real Caddy beside it. What the template `functions` does not grant is denied. Not here: whether AWS
+//! permits a call; only AWS can tell.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,5 +14,4 @@ mod dns;
 mod domain_checker;
 mod domain_verifier;
 mod function;
-mod rights;
 mod table;

@@ -1,13 +1,14 @@
-//! The tables: the embedded engine over HTTP, behind a layer that notes what is called.
+//! The tables: the embedded engine over HTTP, behind a layer that judges and notes what is called.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     convert::Infallible,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
     sync::{Arc, Mutex},
 };
 
+use aws_policy::{Call, Role, Signed};
 use gatehouse::{
     config::{Endpoint, StoreConfig},
     ec2::IdentitySource,
@@ -22,15 +23,14 @@ use gatehouse::{
         tables,
     },
 };
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper_util::{client::legacy::Client, rt::TokioIo};
-use serde_json::Value;
+use serde_json::json;
 use tokio::net::TcpListener;
 
-/// `Operation table`, and with an index `Operation table/index`.
-type Calls = Arc<Mutex<BTreeSet<String>>>;
+type Calls = Arc<Mutex<BTreeMap<Role, BTreeSet<Call>>>>;
 
 /// Three empty tables.
 pub(crate) struct Table {
@@ -46,18 +46,17 @@ impl Table {
         let database = dynoxide::Database::memory().unwrap();
         tokio::spawn(dynoxide::server::serve_with_shutdown(engine, database, std::future::pending()));
         let calls = Calls::default();
-        let endpoint = format!("http://{}", note_in_front_of(behind, calls.clone()).await);
+        let endpoint = format!("http://{}", judge_in_front_of(behind, calls.clone()).await);
         let config = StoreConfig { endpoint: Endpoint::Url(endpoint.clone()), ..Default::default() };
         let store = Store::connect(&config, &IdentitySource::Off, Path::new("unused")).await.unwrap();
         tables::create(&store).await.unwrap();
-        let table = Self { store, endpoint, calls };
-        table.calls();
-        table
+        Self { store, endpoint, calls }
     }
 
-    /// What was called since the last time.
-    pub(crate) fn calls(&self) -> BTreeSet<String> {
-        std::mem::take(&mut self.calls.lock().unwrap())
+    /// What was called so far, and what is granted, are the same.
+    pub(crate) fn assert_called_as_granted(&self, role: Role) {
+        let calls = self.calls.lock().unwrap().get(&role).cloned().unwrap_or_default();
+        assert_eq!(aws_policy::proof::faults(role, &calls).unwrap(), Vec::<String>::new());
     }
 
     /// Writes an entry that has not changed for a day.
@@ -86,7 +85,8 @@ impl Table {
     }
 }
 
-async fn note_in_front_of(behind: SocketAddr, calls: Calls) -> SocketAddr {
+/// Notes what each role calls, and answers as IAM does to what its policy does not grant.
+async fn judge_in_front_of(behind: SocketAddr, calls: Calls) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let client: Client<_, Full<Bytes>> = Client::builder(hyper_util::rt::TokioExecutor::new()).build_http();
@@ -98,7 +98,9 @@ async fn note_in_front_of(behind: SocketAddr, calls: Calls) -> SocketAddr {
                 async move {
                     let (mut head, body) = request.into_parts();
                     let body = body.collect().await.unwrap().to_bytes();
-                    calls.lock().unwrap().extend(named(&head, &body));
+                    if let Some(denied) = judge(&head, &body, &calls) {
+                        return Ok(denied);
+                    }
                     head.uri = format!("http://{behind}/").parse().unwrap();
                     let answer = client.request(Request::from_parts(head, Full::new(body))).await.unwrap();
                     let (head, body) = answer.into_parts();
@@ -113,27 +115,22 @@ async fn note_in_front_of(behind: SocketAddr, calls: Calls) -> SocketAddr {
     address
 }
 
-/// What of a call a policy would name. A transaction needs the rights to what it consists of.
-fn named(head: &http::request::Parts, body: &[u8]) -> Vec<String> {
-    let target = head.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
-    let operation = target.rsplit('.').next().unwrap_or_default();
-    let body: Value = serde_json::from_slice(body).unwrap_or_default();
-    let table = |value: &Value| value["TableName"].as_str().unwrap_or_default().to_owned();
-    match operation {
-        "BatchGetItem" => {
-            let tables = body["RequestItems"].as_object().into_iter().flatten();
-            tables.map(|(table, _)| format!("BatchGetItem {table}")).collect()
-        }
-        "TransactWriteItems" => {
-            let parts = body["TransactItems"].as_array().into_iter().flatten();
-            let writes = parts.flat_map(|part| part.as_object().into_iter().flatten());
-            writes.map(|(kind, write)| format!("{kind}Item {}", table(write))).collect()
-        }
-        _ => {
-            let index = body["IndexName"].as_str().map(|index| format!("/index/{index}"));
-            vec![format!("{operation} {}{}", table(&body), index.unwrap_or_default())]
-        }
-    }
+/// The answer to who may not make a call; none to who may, and to the test itself.
+fn judge(head: &http::request::Parts, body: &[u8], calls: &Calls) -> Option<Response<Full<Bytes>>> {
+    let field = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+    let authorization = field("authorization").unwrap_or_default();
+    let signed = Signed::of(authorization).unwrap();
+    let role = Role::of(signed.access_key)?;
+    let (method, operation) = (head.method.as_str(), field("x-amz-target"));
+    let request = aws_policy::Request { method, target: "/", authorization, operation, body };
+    let made = request.calls(&signed).unwrap();
+    let policy = role.policy().unwrap();
+    let denied = made.iter().find(|call| policy.judge(call).unwrap().is_empty()).cloned();
+    calls.lock().unwrap().entry(role).or_default().extend(made);
+    denied.map(|call| {
+        let fault = json!({ "__type": "AccessDeniedException", "Message": format!("not authorized to perform: {call}") });
+        Response::builder().status(StatusCode::BAD_REQUEST).body(Full::from(fault.to_string())).unwrap()
+    })
 }
 
 const DAY: std::time::Duration = std::time::Duration::from_hours(24);

@@ -8,6 +8,10 @@ use std::{
     time::Duration,
 };
 
+use aws_policy::{
+    Role,
+    role::{ENDPOINT_GROUP, FLEET_STACK},
+};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -21,7 +25,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::region::{ENDPOINT_GROUP, GROUP, REGION, Region, STACK};
+use crate::region::{GROUP, REGION, Region};
 
 /// Started as Lambda starts it; ends with the value.
 pub(crate) struct Function {
@@ -114,14 +118,14 @@ fn command(address: SocketAddr) -> Command {
 fn settings(address: SocketAddr) -> Vec<(&'static str, String)> {
     let endpoint = format!("http://{address}");
     let settings = [
-        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+        ("AWS_ACCESS_KEY_ID", Role::FleetFunction.access_key()),
         ("AWS_SECRET_ACCESS_KEY", SECRET),
         ("AWS_SESSION_TOKEN", "token"),
         ("AWS_REGION", REGION),
         ("AWS_ENDPOINT_URL", endpoint.as_str()),
         ("GROUP", GROUP),
         ("ENDPOINT_GROUP", ENDPOINT_GROUP),
-        ("STACK", STACK),
+        ("STACK", FLEET_STACK),
         ("RESOURCE", "Group"),
         ("JOIN_HOOK", "join"),
         ("LEAVE_HOOK", "leave"),
@@ -169,7 +173,7 @@ impl Shared {
                     ("lambda-runtime-deadline-ms", "4102444800000"),
                     (
                         "lambda-runtime-invoked-function-arn",
-                        "arn:aws:lambda:eu-central-1:123456789012:function:fleet",
+                        "arn:aws:lambda:eu-south-2:123456789012:function:fleet",
                     ),
                     ("content-type", "application/json"),
                 ];

@@ -3,6 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use aws_policy::{
+    Call, Request, Role, Signed,
+    role::{ENDPOINT_GROUP, FLEET_STACK},
+};
 use http::{HeaderMap, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
@@ -22,6 +26,7 @@ pub(crate) struct Region {
     /// The stack is updated, or made.
     pub(crate) stack_waits: bool,
     calls: Vec<String>,
+    judged: BTreeSet<Call>,
 }
 
 /// Why the accelerator refuses changes.
@@ -67,8 +72,33 @@ impl Region {
         &self.calls
     }
 
+    /// The same as IAM is asked.
+    pub(crate) fn judged(&self) -> &BTreeSet<Call> {
+        &self.judged
+    }
+
+    /// What IAM says to a call that the function's policy does not grant.
+    fn denial(&mut self, fields: &HeaderMap, body: &str) -> Option<Answer> {
+        let field = |name| fields.get(name).and_then(|value| value.to_str().ok());
+        let authorization = field("authorization").unwrap_or_default();
+        let signed = Signed::of(authorization).unwrap();
+        assert_eq!(Role::of(signed.access_key), Some(Role::FleetFunction));
+        let (operation, body) = (field("x-amz-target"), body.as_bytes());
+        let request = Request { method: "POST", target: "/", authorization, operation, body };
+        let (calls, policy) = (request.calls(&signed).unwrap(), Role::FleetFunction.policy().unwrap());
+        let denied = calls.iter().find(|call| policy.judge(call).unwrap().is_empty()).cloned();
+        self.judged.extend(calls);
+        denied.map(|call| match operation {
+            Some(_) => json_fault(StatusCode::BAD_REQUEST, "AccessDeniedException", &call.to_string()),
+            None => xml_fault(StatusCode::FORBIDDEN, "AccessDenied", &call.to_string()),
+        })
+    }
+
     /// The answer to a call, whose signature names service and region.
     pub(crate) fn answer(&mut self, fields: &HeaderMap, body: &str) -> Answer {
+        if let Some(denial) = self.denial(fields, body) {
+            return denial;
+        }
         let field = |name| fields.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let scope = field("authorization").split(['/', ',']).skip(2).take(2).collect::<Vec<_>>().join("/");
         if let Some(operation) = field("x-amz-target").strip_prefix("GlobalAccelerator_V20180706.") {
@@ -204,7 +234,7 @@ impl Region {
     }
 
     fn signal<'a>(&mut self, of: &dyn Fn(&str) -> &'a str) -> Answer {
-        let is_ours = of("StackName") == STACK && of("LogicalResourceId") == "Group";
+        let is_ours = of("StackName") == FLEET_STACK && of("LogicalResourceId") == "Group";
         if is_ours && self.stack_waits && of("Status") == "SUCCESS" && of("UniqueId").starts_with("i-") {
             return (StatusCode::OK, "<SignalResourceResponse/>".to_owned());
         }
@@ -228,10 +258,7 @@ fn xml_fault(status: StatusCode, code: &str, said: &str) -> Answer {
     (status, format!("<ErrorResponse><Error>{error}</Error><RequestId>r</RequestId></ErrorResponse>"))
 }
 
-pub(crate) const REGION: &str = "eu-central-1";
+pub(crate) const REGION: &str = "eu-south-2";
 pub(crate) const GROUP: &str = "gatehouse-tst-fleet";
-pub(crate) const STACK: &str = "arn:aws:cloudformation:eu-central-1:123456789012:stack/gatehouse-tst-fleet/a";
-pub(crate) const ENDPOINT_GROUP: &str =
-    "arn:aws:globalaccelerator::123456789012:accelerator/a/listener/b/endpoint-group/c";
 const MOST_ENDPOINTS: usize = 10;
 const HEALTHY_AFTER: u32 = 2;

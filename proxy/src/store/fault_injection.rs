@@ -260,7 +260,8 @@ impl FaultyConnector {
         Ok(names)
     }
 
-    /// A call of our own beside `like`. Its signature is `like`'s: emulators do not look.
+    /// A call of our own beside `like`, and not the instance's: who compares what that calls with its rights tells them apart by the access key.
+    /// Emulators do not look at the signature.
     async fn ask(
         &self,
         like: &HttpRequest,
@@ -271,6 +272,7 @@ impl FaultyConnector {
             return Err(ConnectorError::other("a streaming request cannot be repeated".into(), None));
         };
         request.headers_mut().insert("x-amz-target", format!("DynamoDB_20120810.{operation}"));
+        request.headers_mut().insert("authorization", OWN_SIGNATURE);
         set_body(&mut request, body);
         parsed(self.inner.call(request).await?).await
     }
@@ -323,6 +325,8 @@ fn conflict(operation: &str, body: &Value) -> Result<HttpResponse, ConnectorErro
     let reasons: Vec<_> = codes.iter().map(|code| json!({ "Code": code })).collect();
     failure("TransactionCanceledException", &json!({ "Message": message, "CancellationReasons": reasons }))
 }
+
+const OWN_SIGNATURE: &str = "AWS4-HMAC-SHA256 Credential=fault-injection/20260101/local/dynamodb/aws4_request, SignedHeaders=host, Signature=00";
 
 #[cfg(test)]
 mod tests;

@@ -193,12 +193,8 @@ fn send_hellos(edge: &Edge, template: &Hello, count: usize) {
 
 /// An ask endpoint that allows everything: the upstream answers 200 to all, behind a relay that counts and can be cut.
 fn ask_endpoint(edge: &Edge) -> Relay {
-    let place = RelayPlace {
-        address: ASK.parse().unwrap(),
-        tls: None,
-        behind: edge.upstream.target(),
-        roots: edge.authority.file(),
-    };
+    let place =
+        RelayPlace { address: ASK.parse().unwrap(), tls: None, behind: edge.upstream.target(), roots: None };
     let path =
         |parts: &http::request::Parts, _: &[u8]| vec![parts.uri.path().trim_start_matches('/').to_owned()];
     Relay::start(&edge.network.edge, place, path).unwrap()

@@ -138,13 +138,7 @@ fn settings(edge: &Edge, dns: &Route53, record: Option<&str>) -> Settings {
     let record = record.map_or_else(String::new, |record| format!(", record = {record:?}"));
     let wildcard = format!("[{{ name = {WILDCARD:?}, zone = {:?}{record} }}]", dns.zone());
     settings.domain(WILDCARD).raw("certificates", "wildcards", &wildcard);
-    for (name, value) in [
-        ("AWS_ENDPOINT_URL_ROUTE_53", Route53::url().as_str()),
-        ("AWS_ACCESS_KEY_ID", "testing"),
-        ("AWS_SECRET_ACCESS_KEY", "testing"),
-    ] {
-        settings.environment(name, value);
-    }
+    settings.environment("AWS_ENDPOINT_URL_ROUTE_53", &Route53::url());
     settings
 }
 

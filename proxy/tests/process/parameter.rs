@@ -6,6 +6,7 @@ use std::sync::{
     mpsc,
 };
 
+use aws_policy::{Role, record};
 use nix::sys::signal::Signal;
 
 use crate::{
@@ -37,18 +38,19 @@ impl Machine {
     }
 
     fn start_at(&self, parameters: &str) -> Instance {
-        Instance::start(&self.place, &self.manager, Vec::new(), &variables(parameters))
+        let variables = variables(parameters, Role::Instance.access_key());
+        Instance::start(&self.place, &self.manager, Vec::new(), &variables)
     }
 
     fn run(&self, line: &str) -> Said {
-        self.place.run_with("gatehouse.toml", line, &variables(&self.parameters.url()))
+        self.place.run_with("gatehouse.toml", line, &variables(&self.parameters.url(), record::OPERATOR))
     }
 }
 
-fn variables(parameters: &str) -> [(&str, &str); 3] {
+fn variables<'a>(parameters: &'a str, access_key: &'a str) -> [(&'a str, &'a str); 3] {
     [
         ("AWS_ENDPOINT_URL_SSM", parameters),
-        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+        ("AWS_ACCESS_KEY_ID", access_key),
         ("AWS_SECRET_ACCESS_KEY", "secret"),
     ]
 }
@@ -67,7 +69,7 @@ fn a_parameter_is_read_at_the_start_and_at_each_reload() {
         assert_eq!(first.field("x-amz-target"), Some("AmazonSSM.GetParameter"));
         let signed = first.field("authorization").unwrap();
         // The region is the instance's: nothing else says one.
-        assert!(signed.starts_with("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/"), "{signed}");
+        assert!(signed.starts_with("AWS4-HMAC-SHA256 Credential=AKIAINSTANCE/"), "{signed}");
         assert!(signed.contains("/eu-south-2/ssm/aws4_request, SignedHeaders="), "{signed}");
     }
     machine.parameters.set(Some("domains.static = [{ name = \"b.example\" }]\nlimits.idle = \"7s\""));
@@ -185,7 +187,7 @@ fn user_data_that_name_a_parameter_are_enough_on_an_instance_with_a_role() {
     let asked = parameters.asked.lock().unwrap();
     let first = asked.first().unwrap();
     let signed = first.field("authorization").unwrap();
-    assert!(signed.starts_with("AWS4-HMAC-SHA256 Credential=ASIAROLE/"), "{signed}");
+    assert!(signed.starts_with("AWS4-HMAC-SHA256 Credential=AKIAINSTANCE/"), "{signed}");
     assert!(signed.contains("/eu-south-2/ssm/"), "{signed}");
     assert_eq!(first.field("x-amz-security-token"), Some("session"));
 }

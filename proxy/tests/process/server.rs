@@ -10,6 +10,8 @@ use std::{
     thread,
 };
 
+use aws_policy::{Recorder, Request};
+
 /// Answers each request on a connection of its own, until it is dropped.
 pub(crate) struct Server {
     address: SocketAddr,
@@ -80,6 +82,17 @@ impl Asked {
         Ok(asked)
     }
 
+    /// As IAM would be told of it.
+    fn call(&self) -> Request<'_> {
+        Request {
+            method: &self.method,
+            target: &self.path,
+            authorization: self.field("authorization").unwrap_or_default(),
+            operation: self.field("x-amz-target"),
+            body: self.body.as_bytes(),
+        }
+    }
+
     pub(crate) fn field(&self, wanted: &str) -> Option<&str> {
         let mut fields = self.head.iter().filter_map(|line| line.split_once(": "));
         fields.find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value)
@@ -148,8 +161,9 @@ impl Parameters {
     pub(crate) fn start(value: &str) -> Self {
         let value = Arc::new(Mutex::new(Some(value.to_owned())));
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let (held, heard) = (Arc::clone(&value), Arc::clone(&asked));
+        let (held, heard, calls) = (Arc::clone(&value), Arc::clone(&asked), Recorder::from_environment());
         let server = Server::start(move |asked| {
+            calls.note(&asked.call()).unwrap();
             heard.lock().unwrap().push(asked.clone());
             match held.lock().unwrap().as_ref() {
                 Some(value) => {
@@ -171,6 +185,6 @@ impl Parameters {
 }
 
 const TOKEN: &str = "AQAAAA-token==";
-/// Temporary credentials of the instance's role, in the form of EC2's service.
-const ROLE: &str = r#"{"Code":"Success","LastUpdated":"2026-11-24T02:15:08Z","Type":"AWS-HMAC","AccessKeyId":"ASIAROLE",
+/// Temporary credentials of the instance's role (`Role::Instance`), in the form of EC2's service.
+const ROLE: &str = r#"{"Code":"Success","LastUpdated":"2026-11-24T02:15:08Z","Type":"AWS-HMAC","AccessKeyId":"AKIAINSTANCE",
     "SecretAccessKey":"secret","Token":"session","Expiration":"2099-11-24T08:15:08Z"}"#;
