@@ -377,8 +377,7 @@ mod tests {
 
     #[test]
     fn the_unit_permits_the_threads_of_two_instances() {
-        let file =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("../packer/package/gatehouse.service");
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packer/package/gatehouse.service");
         let text = std::fs::read_to_string(file).unwrap();
         let most = text.lines().find_map(|line| line.strip_prefix("TasksMax=")).unwrap();
         // Beside those that block: workers, the control plane, log and guard.

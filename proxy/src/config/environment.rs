@@ -120,7 +120,13 @@ fn letsencrypt(name: &str, email: &str) -> Vec<Layer> {
 }
 
 fn is_ours(name: &str) -> bool {
-    name.starts_with(PREFIX) || CaddyEnvironment::named(name).is_some()
+    name.starts_with(PREFIX) && !is_of_kubernetes(name) || CaddyEnvironment::named(name).is_some()
+}
+
+/// Whether Kubernetes sets it, in each pod beside a service called `gatehouse` ("Discovering services").
+fn is_of_kubernetes(name: &str) -> bool {
+    let of_service = name.strip_prefix(PREFIX).unwrap_or_default();
+    of_service == "PORT" || of_service.starts_with("PORT_") || of_service.starts_with("SERVICE_")
 }
 
 fn setting(name: &str) -> Result<String, ConfigError> {

@@ -159,9 +159,10 @@ pub(super) fn response_buffers(limits: &config::LimitsConfig) -> usize {
 
 /// Whether a setting can be changed while it is in use.
 fn is_live(setting: &str) -> bool {
-    ["limits.", "headers.", "compression.", "error_pages."].iter().any(|section| setting.starts_with(section))
-        || LIVE.contains(&setting)
+    LIVE_SECTIONS.iter().any(|section| setting.starts_with(section)) || LIVE.contains(&setting)
 }
+
+const LIVE_SECTIONS: &[&str] = &["limits.", "headers.", "compression.", "error_pages."];
 
 const LIVE: &[&str] = &[
     // Each reading begins with it.
@@ -196,6 +197,17 @@ mod tests {
         let reference = config::reference();
         for setting in LIVE {
             assert!(reference.contains(&format!("| `{setting}` |")), "{setting}");
+        }
+    }
+
+    #[test]
+    fn the_page_of_settings_names_all_that_are_live() {
+        let page = include_str!("../../../docs/settings.md");
+        let (_, section) = page.split_once("## Without a restart").unwrap();
+        let (section, _) = section.split_once("\n## ").unwrap();
+        let sections = LIVE_SECTIONS.iter().map(|section| format!("`{section}*`"));
+        for wanted in sections.chain(LIVE.iter().map(|setting| format!("`{setting}`"))) {
+            assert!(section.contains(&wanted), "{wanted}");
         }
     }
 

@@ -18,7 +18,7 @@ use super::{
     metrics::Meter,
     retry::RetryConflicts,
 };
-use crate::{aws::over_the_network, config::Endpoint, ec2::IdentitySource};
+use crate::{aws::over_the_network, clock, config::Endpoint, ec2::IdentitySource};
 
 /// What exists as long as the last clone of a [`Store`].
 pub(super) struct Keep {
@@ -217,7 +217,8 @@ fn timeouts(config: &crate::config::StoreConfig) -> TimeoutConfig {
 }
 
 async fn sweep(engine: Engine) {
-    let mut ticks = tokio::time::interval(SWEEP_PERIOD);
+    // Not at once: a machine whose clock is wrong as it boots has it set by then, and what was removed is lost.
+    let mut ticks = tokio::time::interval_at((clock::now() + FIRST_SWEEP).into(), SWEEP_PERIOD);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
@@ -230,6 +231,7 @@ async fn sweep(engine: Engine) {
     }
 }
 
+const FIRST_SWEEP: Duration = Duration::from_mins(10);
 const SWEEP_PERIOD: Duration = Duration::from_mins(1);
 
 #[cfg(test)]

@@ -52,7 +52,10 @@ pub enum EngineError {
     #[error("{}: no disk space is left for the embedded store; free some, the store itself is intact", .0.display())]
     Full(PathBuf),
     /// The engine refuses.
-    #[error("{}: the embedded store cannot be opened; restore it from a copy or remove it", path.display())]
+    #[error(
+        "{}: the embedded store cannot be opened; if a later release has written it, install that again, and if it is damaged, restore it from a copy",
+        path.display()
+    )]
     Engine {
         /// Its file.
         path: PathBuf,

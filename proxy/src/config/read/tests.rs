@@ -95,6 +95,11 @@ fn variables_are_read_as_toml_and_else_as_text() {
             ("GATEHOUSE_STORE_DOMAINS_TABLE", "20261124"),
             ("GATEHOUSE_DOMAINS_STATIC", "[{ name = \"a.example\", target = \"http://10.0.0.1\" }]"),
             ("GATEHOUSE_STORE_REGION", ""),
+            // As in a pod of Kubernetes beside a service of this name.
+            ("GATEHOUSE_SERVICE_HOST", "10.0.0.1"),
+            ("GATEHOUSE_SERVICE_PORT_HTTPS", "443"),
+            ("GATEHOUSE_PORT", "tcp://10.0.0.1:443"),
+            ("GATEHOUSE_PORT_443_TCP_ADDR", "10.0.0.1"),
             ("GATEHOUSE_CONFIG", "read by the command line"),
             ("PATH", "/bin"),
         ],
