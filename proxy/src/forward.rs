@@ -30,6 +30,7 @@ mod trusted_proxies;
 mod tunnel;
 mod upload;
 mod upstream;
+mod websocket_accept;
 
 use std::{
     net::{IpAddr, SocketAddr},

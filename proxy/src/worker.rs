@@ -27,9 +27,7 @@ mod watchdog;
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
 #[cfg(test)]
-pub(crate) use self::http::{
-    Version as ServedVersion, tests::serve_alone, websocket::accept_of as websocket_accept,
-};
+pub(crate) use self::http::{Version as ServedVersion, tests::serve_alone};
 use self::origin::Reception;
 pub use self::{
     connections::{Connections, Shedding},

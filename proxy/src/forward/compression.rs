@@ -20,9 +20,14 @@ use crate::{
     fields::Fields,
 };
 
-/// What a client says of compressed responses (RFC 9110 §12.5.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Preference(Option<ContentCoding>);
+/// What a client says of compressed responses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Preference {
+    /// The coding that it likes best of those that it takes (RFC 9110 §12.5.3).
+    coding: Option<ContentCoding>,
+    /// Whether it has a response with a weak validator, as compressed ones have (RFC 9110 §13.1.2).
+    has_weak: bool,
+}
 
 /// What becomes of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +68,7 @@ impl Preference {
     pub(super) fn of(fields: &Fields, settings: &CompressionConfig) -> Self {
         // Most instances compress nothing, and look at no field for it.
         if settings.encodings.is_empty() {
-            return Self(None);
+            return Self::default();
         }
         let mut best = None;
         let identity = weight(fields, "identity").unwrap_or(0);
@@ -75,7 +80,8 @@ impl Preference {
                 best = Some((quality, *coding));
             }
         }
-        Self(best.map(|(_, coding)| coding))
+        let has_weak = fields.list_named(&header::IF_NONE_MATCH).any(|tag| tag.starts_with(b"W/"));
+        Self { coding: best.map(|(_, coding)| coding), has_weak }
     }
 }
 
@@ -117,7 +123,8 @@ impl Treatment {
             return Self::Leave;
         }
         if status == StatusCode::NOT_MODIFIED {
-            return if preference.0.is_some() { Self::Weaken } else { Self::Leave };
+            // It says nothing of the type. Whoever has the response as it is keeps its strong validator, which ranges need.
+            return if preference.has_weak { Self::Weaken } else { Self::Leave };
         }
         // RFC 9110 §15.3.5 to §15.3.7: these have no content, or a part of it.
         let has_whole_content = !status.is_informational()
@@ -127,7 +134,7 @@ impl Treatment {
         if !has_whole_content || !is_worth_it || !is_listed(fields, settings) {
             return Self::Leave;
         }
-        preference.0.map_or(Self::Vary, Self::Compress)
+        preference.coding.map_or(Self::Vary, Self::Compress)
     }
 
     /// Changes the fields of a response as it says.
@@ -257,13 +264,13 @@ mod tests {
         ] {
             let lines: Vec<_> = accepted.iter().map(|value| ("accept-encoding", *value)).collect();
             let preference = Preference::of(&fields(&lines), &settings());
-            assert_eq!(preference, Preference(is_gzip.then_some(ContentCoding::Gzip)), "{accepted:?}");
+            assert_eq!(preference.coding, is_gzip.then_some(ContentCoding::Gzip), "{accepted:?}");
         }
         let off = CompressionConfig::default();
-        assert_eq!(Preference::of(&fields(&[("accept-encoding", "gzip")]), &off), Preference(None));
+        assert_eq!(Preference::of(&fields(&[("accept-encoding", "gzip")]), &off), Preference::default());
     }
 
-    const ANY: Preference = Preference(Some(ContentCoding::Gzip));
+    const ANY: Preference = Preference { coding: Some(ContentCoding::Gzip), has_weak: false };
     const HTML: (&str, &str) = ("content-type", "text/html; charset=utf-8");
 
     #[test]
@@ -306,8 +313,8 @@ mod tests {
         let judged = |settings, preference| {
             Treatment::of(&settings, preference, (StatusCode::OK, &fields(&[HTML])), None)
         };
-        assert_eq!(judged(settings(), Preference(None)), Treatment::Vary);
-        assert_eq!(judged(CompressionConfig::default(), Preference(None)), Treatment::Leave);
+        assert_eq!(judged(settings(), Preference::default()), Treatment::Vary);
+        assert_eq!(judged(CompressionConfig::default(), Preference::default()), Treatment::Leave);
     }
 
     #[test]

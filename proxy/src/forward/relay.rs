@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, Version};
+use http::{HeaderValue, Method, StatusCode, Version, header};
 
 use super::{
     Answer, Body, RelaySettings, Then,
@@ -24,6 +24,7 @@ use super::{
         ExchangeTerms, RequestWriter, UpstreamBody, UpstreamFailure, UpstreamFault, UpstreamResponse,
         UpstreamTunnel, Upstreams,
     },
+    websocket_accept::websocket_accept,
 };
 use crate::{
     client_stream::RequestBody,
@@ -153,6 +154,10 @@ impl<T: Transport> Relay<T> {
         let (framing, awaits_continue) = (upload.framing(), upload.awaits_continue());
         let public_port = &self.public_port;
         let upgrade = rewrite::upgrade(&head, framing);
+        // RFC 8441 §5: to an HTTP/2 client success says that the switch was made, so that the proof of it is looked at here.
+        let is_http2 = record.version() == Version::HTTP_2;
+        let key = head.fields.named(&header::SEC_WEBSOCKET_KEY).filter(|_| is_http2);
+        let proof = key.map(websocket_accept);
         let forward_context = ForwardContext {
             host,
             client,
@@ -179,13 +184,16 @@ impl<T: Transport> Relay<T> {
         let response = Box::pin(self.upstreams.fetch(&route.upstream, request, client)).await?;
         match (response.status, upgrade) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(offered)) => {
+                let given = response.fields.named(&header::SEC_WEBSOCKET_ACCEPT);
+                if proof.is_some_and(|proof| given != Some(proof.as_bytes())) {
+                    return Err(UpstreamFailure::ProtocolSwitch.into());
+                }
                 let switched = rewrite::switched(response.fields, &offered).zip(response.body.into_tunnel());
                 let (fields, upstream) = switched.ok_or(UpstreamFailure::ProtocolSwitch)?;
                 Ok(Fetched::Switched(fields, upstream))
             }
             (StatusCode::SWITCHING_PROTOCOLS, None) => Err(UpstreamFailure::ProtocolSwitch.into()),
-            // RFC 8441 §5: to an HTTP/2 client, success says that the switch was made.
-            (status, Some(_)) if record.version() == Version::HTTP_2 && status.is_success() => {
+            (status, Some(_)) if is_http2 && status.is_success() => {
                 Err(UpstreamFailure::ProtocolSwitch.into())
             }
             _ => Ok(Fetched::Response(response)),
@@ -240,7 +248,7 @@ impl<T: Transport> Relay<T> {
         let limits = self.limits.load();
         let min_rate =
             if rewrite::is_grpc(&fields) { call_rate(&limits) } else { MinRate::new(*limits.idle, 0) };
-        let mut fields = rewrite::response(status, fields, record.method());
+        let mut fields = rewrite::response(status, fields, (record.method(), record.version()));
         let encoder = self.treat(&mut fields, status, &body, preference, &record);
         let body = Body::relay(body, encoder, min_rate, record);
         Answer { status, fields, body, then: Then::KeepAlive }

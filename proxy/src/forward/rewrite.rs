@@ -98,12 +98,22 @@ fn origin_form(uri: &mut Uri) {
     }
 }
 
-/// The fields sent to the client for the upstream's.
-pub(super) fn response(status: StatusCode, mut fields: Fields, method: &Method) -> Fields {
+/// The fields sent to the client, which has asked by `method` in `version`, for the upstream's.
+pub(super) fn response(
+    status: StatusCode,
+    mut fields: Fields,
+    (method, version): (&Method, Version),
+) -> Fields {
     // RFC 9110 §8.6: here it tells of a body that is not sent; anywhere else the length of what is sent is written.
     let tells_length = *method == Method::HEAD || status == StatusCode::NOT_MODIFIED;
     let leaves = |name: FieldName| name.is_hop_by_hop() || !tells_length && name == FieldName::ContentLength;
+    // RFC 9110 §15.5.22: it must name the protocols that are required, and that is for whoever asked.
+    let required = (status == StatusCode::UPGRADE_REQUIRED && version == Version::HTTP_11)
+        .then(|| fields.only(FieldName::Upgrade).map(<[u8]>::to_vec));
     remove(&mut fields, |field| field.exact().is_some_and(leaves));
+    if let Some(protocols) = required.flatten() {
+        fields.push(FieldName::Upgrade, protocols);
+    }
     if tells_length {
         tell_one_length(&mut fields);
     }
@@ -578,10 +588,12 @@ mod tests {
             .header("set-cookie", "a=1")
             .header("set-cookie", "b=2");
         let fields = Fields::from(&answer.body(()).unwrap().into_parts().0.headers);
-        let to_get = response(StatusCode::OK, fields.clone(), &Method::GET);
+        let to_get = response(StatusCode::OK, fields.clone(), (&Method::GET, Version::HTTP_11));
         let kept = ["date: Tue, 24 Nov 2026 00:00:00 GMT", "set-cookie: a=1", "set-cookie: b=2"];
         assert_eq!(text(&to_get), kept.map(str::to_owned));
-        assert!(response(StatusCode::OK, fields, &Method::HEAD).has(FieldName::ContentLength));
+        assert!(
+            response(StatusCode::OK, fields, (&Method::HEAD, Version::HTTP_11)).has(FieldName::ContentLength)
+        );
     }
 
     #[test]
@@ -598,7 +610,7 @@ mod tests {
             }
             for (status, method) in [(StatusCode::OK, Method::HEAD), (StatusCode::NOT_MODIFIED, Method::GET)]
             {
-                assert_eq!(text(&response(status, fields.clone(), &method)), passed_on, "{told:?}");
+                assert_eq!(text(&response(status, fields.clone(), (&method, Version::HTTP_11))), passed_on, "{told:?}");
             }
         }
     }

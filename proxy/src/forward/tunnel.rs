@@ -74,11 +74,6 @@ impl Tunnel {
         Self { upstream, record, to_upstream, to_client, idle: IdleTimer::new(idle), _open: open }
     }
 
-    /// Ends it because the upstream has not agreed as it should.
-    pub(crate) fn refuse(mut self) {
-        self.record.outcome = RequestOutcome::Invalid;
-    }
-
     /// Passes bytes both ways to the end. In a phase that ends connections, the tunnel ends within [`SPREAD`].
     pub(crate) async fn pass(mut self, client: &ClientStream, phase: PhaseWatch) -> TunnelEnd {
         let notice = self.idle.limit.min(SPREAD).mul_f64(random::fraction());

@@ -4,6 +4,7 @@ use std::mem::MaybeUninit;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{Method, Uri, Version, request, uri::PathAndQuery};
+use percent_encoding::{AsciiSet, utf8_percent_encode};
 
 use super::{
     MessageViolation,
@@ -117,7 +118,9 @@ fn method(method: Option<&str>) -> Option<Method> {
 fn target(head: &Bytes, method: &Method, target: Option<&str>) -> Option<Uri> {
     // RFC 9112 §3.2: there is no fragment in it; `http::Uri` would drop one.
     let target = target.filter(|target| !target.contains('#'))?;
-    let uri = Uri::from_maybe_shared(head.slice_ref(target.as_bytes())).ok()?;
+    let uri = Uri::from_maybe_shared(head.slice_ref(target.as_bytes()))
+        .or_else(|_| Uri::try_from(utf8_percent_encode(target, UNWRITTEN).to_string()))
+        .ok()?;
     if *method != Method::OPTIONS {
         return Some(uri);
     }
@@ -136,5 +139,8 @@ fn expects_continue(fields: &Fields) -> bool {
     fields.first(FieldName::Expect).is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"))
 }
 
+/// What RFC 3986 keeps out of targets and `http::Uri` refuses, but scripts send unencoded, as in `?filter={"a":1}`. Encoded, as browsers send it,
+/// it means the same.
+const UNWRITTEN: &AsciiSet = &AsciiSet::EMPTY.add(b'"').add(b'<').add(b'>').add(b'`');
 /// So many fit on the stack.
 const FEW_FIELDS: usize = 128;

@@ -6,7 +6,6 @@ use hyper::{client::conn::http2, ext::Protocol};
 use hyper_util::rt::TokioIo;
 
 use super::*;
-use crate::worker::websocket_accept;
 
 const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: shop.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n\r\n";
 const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Accept: a\r\n\r\n";
@@ -175,7 +174,7 @@ async fn asked(edge: &Edge) -> impl Future<Output = hyper::Result<Response<hyper
 /// The answer to the handshake in `head`.
 fn accepting(head: &str) -> String {
     let key = head.split("sec-websocket-key: ").nth(1).and_then(|rest| rest.split("\r\n").next()).unwrap();
-    SWITCHED.replace(": a\r\n", &format!(": {}\r\n", websocket_accept(key)))
+    SWITCHED.replace(": a\r\n", &format!(": {}\r\n", websocket_accept::websocket_accept(key.as_bytes())))
 }
 
 #[test]

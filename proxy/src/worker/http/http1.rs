@@ -17,6 +17,7 @@ use super::{Connection, date::date, tracked::Tracked};
 use crate::{
     client_stream::{ClientStream, RequestBody, RequestEnd},
     clock::now,
+    field_name::FieldName,
     fields::Fields,
     forward::{self, Then, Tunnel, TunnelEnd},
     http1::{
@@ -169,8 +170,11 @@ where
             && self.keeps_alive
             && self.ending.get() == Ending::No
             && (self.client.has_received() || !self.client.has_ended());
+        // RFC 9110 §7.8: Connection names an Upgrade. Beside a switch only this response may have one (§15.5.22).
+        let asks_upgrade = status == StatusCode::UPGRADE_REQUIRED && fields.has(FieldName::Upgrade);
         let option = match (&then, version) {
             (Then::Tunnel(_), _) => Some("upgrade"),
+            (_, _) if asks_upgrade => Some(if is_kept { "upgrade" } else { "close, upgrade" }),
             (Then::KeepAlive | Then::Close, _) if !is_kept => Some("close"),
             (_, Version::HTTP_10) => Some("keep-alive"),
             (_, _) => None,

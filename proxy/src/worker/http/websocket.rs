@@ -9,7 +9,6 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
 use hyper::{
     Request,
@@ -22,18 +21,14 @@ use hyper::{
 use crate::{
     client_stream::ClientStream,
     field_name::FieldName,
-    forward::{Answer, Then, Tunnel, own_response},
+    forward::{Answer, Then, Tunnel},
     phase::PhaseWatch,
     transport::{ByteStream, Outgoing},
     worker::activity::Activity,
 };
 
 /// A client that waits for a WebSocket.
-pub(super) struct WebSocketOffer {
-    upgrade: OnUpgrade,
-    /// What proves that the upstream has read the handshake (RFC 6455 §4.2.2).
-    accept: HeaderValue,
-}
+pub(super) struct WebSocketOffer(OnUpgrade);
 
 impl WebSocketOffer {
     /// What `request` offers, if it does; it is made a GET. Another protocol's stays a CONNECT, which nobody answers here.
@@ -44,16 +39,14 @@ impl WebSocketOffer {
         }
         let mut key = [0; 16];
         aws_lc_rs::rand::fill(&mut key).ok()?;
-        let key = BASE64.encode(key);
-        let accept = HeaderValue::try_from(accept_of(&key)).ok()?;
-        let key = HeaderValue::try_from(key).ok()?;
+        let key = HeaderValue::try_from(BASE64.encode(key)).ok()?;
         let upgrade = hyper::upgrade::on(&mut *request);
         *request.method_mut() = Method::GET;
         let headers = request.headers_mut();
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(header::SEC_WEBSOCKET_KEY, key);
-        Some(Self { upgrade, accept })
+        Some(Self(upgrade))
     }
 
     /// Makes `answer` one of HTTP/2. Where the upstream has switched, a task passes what follows.
@@ -65,13 +58,9 @@ impl WebSocketOffer {
                 return Answer { status: answer.status, fields, body, then };
             }
         };
-        if fields.named(&header::SEC_WEBSOCKET_ACCEPT) != Some(self.accept.as_bytes()) {
-            tunnel.refuse();
-            return own_response(StatusCode::BAD_GATEWAY, Bytes::new(), &[]);
-        }
         fields.remove(FieldName::Upgrade);
         fields.remove_named(&header::SEC_WEBSOCKET_ACCEPT);
-        tokio::task::spawn_local(pass(self.upgrade, tunnel, activity, phase));
+        tokio::task::spawn_local(pass(self.0, tunnel, activity, phase));
         Answer { status: StatusCode::OK, fields, body, then: Then::KeepAlive }
     }
 }
@@ -82,12 +71,6 @@ async fn pass(upgrade: OnUpgrade, tunnel: Box<Tunnel>, activity: Activity, phase
     if let Ok(upgraded) = upgrade.await {
         tunnel.pass(&ClientStream::new(UpgradedStream(upgraded)), phase).await;
     }
-}
-
-/// RFC 6455 §4.2.2, number 5.4.
-pub(crate) fn accept_of(key: &str) -> String {
-    let text = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
-    BASE64.encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes()))
 }
 
 /// A stream of HTTP/2 as a stream of bytes. What is written waits for the client's window (RFC 9113 §5.2).
@@ -123,15 +106,4 @@ impl ByteStream for UpgradedStream {
 
     /// A stream of HTTP/2 is none of its connection's.
     fn reset_on_drop(&self) {}
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_proof_is_that_of_the_standard() {
-        // RFC 6455 §1.3.
-        assert_eq!(accept_of("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-    }
 }
