@@ -264,8 +264,8 @@ mod tests {
             let ours = DomainRecord { tenant: "acme".to_owned(), ..record(i, DomainStatus::Pending, now()) };
             candidates.consider(&ours, now(), DAY, now());
         }
-        let older = now().less(MINUTE);
-        let zetas = DomainRecord { tenant: "zeta".to_owned(), ..record(1000, DomainStatus::Pending, older) };
+        let before = now().less(MINUTE);
+        let zetas = DomainRecord { tenant: "zeta".to_owned(), ..record(1000, DomainStatus::Pending, before) };
         candidates.consider(&zetas, now(), DAY, now());
         let order = candidates.in_order();
         assert_eq!(order[1].pattern, zetas.pattern, "the second, though it changed before all others");

@@ -159,6 +159,7 @@ impl Schedule {
 }
 
 /// Where a name waits.
+#[derive(Debug, Clone, Copy)]
 enum Place {
     First,
     Queue,
