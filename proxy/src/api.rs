@@ -35,7 +35,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{Json, Router, middleware, response::IntoResponse as _};
+use axum::{Json, Router, middleware, response::IntoResponse};
 use bytes::Bytes;
 use hyper::{
     Request, Response,
@@ -178,7 +178,18 @@ fn routes() -> OpenApiRouter<Arc<ApiState>> {
 fn router(state: Arc<ApiState>) -> Router {
     let (router, _) = routes().split_for_parts();
     let once = middleware::from_fn_with_state(Arc::clone(&state), idempotency::once);
-    router.route_layer(once).fallback(nowhere).method_not_allowed_fallback(no_method).with_state(state)
+    let router = router.route_layer(once).fallback(nowhere).method_not_allowed_fallback(no_method);
+    router.layer(middleware::from_fn(in_time)).with_state(state)
+}
+
+async fn in_time(request: axum::extract::Request, next: middleware::Next) -> axum::response::Response {
+    limited_in_time(next.run(request)).await.unwrap_or_else(IntoResponse::into_response)
+}
+
+/// `answer`, or the problem that it took too long.
+pub(crate) async fn limited_in_time<T>(answer: impl Future<Output = T>) -> Result<T, Problem> {
+    let answered = tokio::time::timeout(LONGEST_REQUEST, answer).await;
+    answered.map_err(|_| Problem::new(ProblemKind::Unavailable, "the request was not done in time"))
 }
 
 /// Say whether the API answers
@@ -195,7 +206,7 @@ async fn health() -> Json<Health> {
     get, path = "/api/v1/openapi.json", tag = "meta", operation_id = "describe", security(()),
     responses((status = 200, description = "This description.", body = serde_json::Value, content_type = "application/json"))
 )]
-async fn described() -> impl axum::response::IntoResponse {
+async fn described() -> impl IntoResponse {
     static DESCRIPTION: LazyLock<Bytes> = LazyLock::new(|| description().into());
     ([(CONTENT_TYPE, "application/json")], DESCRIPTION.clone())
 }
@@ -217,13 +228,7 @@ async fn no_method(request: axum::extract::Request) -> Problem {
 impl Api {
     async fn answer(self, mut request: Request<Incoming>, caller: Caller) -> Response<axum::body::Body> {
         request.extensions_mut().insert(caller);
-        let answered = tokio::time::timeout(LONGEST_REQUEST, self.router.oneshot(request)).await;
-        let mut response = match answered {
-            Ok(Ok(response)) => response,
-            Err(_) => {
-                Problem::new(ProblemKind::Unavailable, "the request was not done in time").into_response()
-            }
-        };
+        let Ok(mut response) = self.router.oneshot(request).await;
         // Whose token it was is not in the key of a cache.
         response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         self.metrics.answers.bump(Answer::of(response.status()));

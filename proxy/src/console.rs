@@ -36,7 +36,7 @@ use hyper::header::{HeaderName, HeaderValue};
 
 use self::{failure::Failure, session::SessionKey, visitor::SessionCookie};
 use crate::{
-    api::{ApiState, Problem, ProblemKind},
+    api::{ApiState, Problem, ProblemKind, limited_in_time},
     config::Config,
     name::ServerName,
 };
@@ -91,7 +91,8 @@ fn router(console: Arc<Console>) -> Router {
 /// Answers browsers that mean this console alone, and tells them to run nothing that is not its own.
 async fn guarded(State(console): State<Arc<Console>>, request: Request, next: Next) -> Response {
     let mut response = if origin::is_expected_host(request.headers(), console.name.as_ref()) {
-        next.run(request).await
+        let answered = limited_in_time(next.run(request)).await;
+        answered.unwrap_or_else(|problem| Failure::from(problem).into_response())
     } else {
         // A name that somebody else leads to this address (DNS rebinding).
         let fault = "`Host` is neither `api.name` nor a loopback address";

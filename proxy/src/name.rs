@@ -217,6 +217,16 @@ fn a_labels(text: &str) -> Result<String, Reason> {
     ascii.map(std::borrow::Cow::into_owned).map_err(|_| reason)
 }
 
+/// What a name begins with, as [`ServerName`] and [`Pattern`] write names: in lower case, with A-labels. A part of a U-label begins no A-label, so
+/// the last label of one that is no ASCII is taken for whole.
+#[must_use]
+pub fn beginning(text: &str) -> String {
+    // As of a name: more is the beginning of none.
+    let is_too_long = text.len() > MAX_NAME * 4;
+    let a_labels = if is_too_long { None } else { a_labels(text).ok() };
+    a_labels.unwrap_or_else(|| text.to_ascii_lowercase())
+}
+
 fn shape(ascii: &str) -> Result<(), Reason> {
     if ascii.is_empty() || ascii.len() > MAX_NAME {
         return Err(Reason::Length);
@@ -317,6 +327,20 @@ mod tests {
         ] {
             assert_eq!(name(given).as_str(), kept, "{given}");
         }
+    }
+
+    #[test]
+    fn a_beginning_is_found_in_the_form_in_which_people_read_the_name() {
+        for (given, sought) in [
+            ("SHOP.cust", "shop.cust"),
+            ("bücher", "xn--bcher-kva"),
+            ("*.Bücher.exam", "*.xn--bcher-kva.exam"),
+            ("xn--bch", "xn--bch"),
+            ("", ""),
+        ] {
+            assert_eq!(beginning(given), sought);
+        }
+        assert_eq!(beginning(&"ü".repeat(4000)).len(), 8000);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! Not here: what an entry's status permits (`domains`); how what was found is kept (`store`).
 //! Invariants: an entry that was verified is removed only after it has been seen to lead elsewhere for long
 //! (`a_name_that_leads_elsewhere_fails_and_is_removed_when_it_does_so_for_long`), and answers that do not come say nothing; no address is
-//! connected to that an entry's target may not have; one instance of the fleet does the looking, and which names it looks at costs no reading of its own.
+//! connected to that an entry's target may not have; names of one tenant whose servers say nothing keep no other's waiting
+//! (`a_tenant_whose_names_never_answer_keeps_no_other_waiting`); one instance of the fleet does the looking, and which names it looks at costs no reading of its own.
 //!
 //! ```text
 //! feed -> Schedule, or Candidates of a pass -> Looker::look (DNS, TXT, CAA, handshake) -> judge -> CourseRules::follow -> entry's status, `checks`
@@ -15,6 +16,7 @@ mod course;
 mod dns;
 mod due;
 mod edge;
+mod fair_queue;
 mod http;
 mod https;
 mod judge;
@@ -88,7 +90,7 @@ pub fn start(
         domains: domains.clone(),
         metrics,
         holder: Holder::random()?,
-        identities: ArcSwap::from_pointee(Vec::new()),
+        identities: ArcSwap::from_pointee(None),
         schedule: Arc::new(Mutex::new(None)),
     };
     control.spawn(checker.run(phase));

@@ -30,7 +30,7 @@ use crate::{
         ChangeError,
         admin::{Action, Decision, Existing, Refusal, Request, Wanted},
     },
-    name::Pattern,
+    name::{self, Pattern},
     store::domain_table::{
         self, DEFAULT_TENANT, DomainRecord, DomainStatus, ListPlace, ListQuery, Tenant,
         checks::{Checks, get_checked},
@@ -63,7 +63,7 @@ pub(crate) async fn part(
     let ListParameters { tenant, prefix, status, limit, cursor } = parameters;
     let (tenant, limit) = (holder.tenant(tenant)?, limited(limit)?);
     let tenant = tenant.as_ref().map(Tenant::as_str);
-    let prefix = prefix.as_deref().map(str::to_ascii_lowercase).filter(|prefix| !prefix.is_empty());
+    let prefix = prefix.as_deref().map(name::beginning).filter(|prefix| !prefix.is_empty());
     if let Some(prefix) = prefix.as_deref().filter(|prefix| prefix.len() > LONGEST_NAME) {
         return Err(Problem::new(ProblemKind::Invalid, "prefix: no name is as long").of("prefix", prefix));
     }

@@ -18,7 +18,8 @@ use crate::name::Pattern;
 
 /// Order the certificate of an entry without waiting
 ///
-/// Where orders of its name have failed, the next handshake places one at once. How often orders may fail within an hour stays bounded.
+/// Where orders of its name have failed, or of the other one of its pair, the next handshake places one at once. How often orders may fail within
+/// an hour stays bounded.
 #[utoipa::path(
     post, path = "/api/v1/domains/{domain}/retry", tag = "domains", operation_id = "retryDomain",
     params(NamedDomain, IdempotencyKey),
@@ -38,13 +39,13 @@ pub(crate) async fn end_back_off(
     holder: &Holder<Writes>,
     pattern: &Pattern,
 ) -> Result<Retry, Problem> {
-    entry(api, holder, pattern).await?;
+    let (record, _) = entry(api, holder, pattern).await?;
     if matches!(pattern, Pattern::Wildcard(_)) {
         let fault = format!("domain: `{pattern}` is a wildcard, whose names have certificates of their own");
         let problem = Problem::new(ProblemKind::Invalid, fault).of("domain", &pattern.to_string());
         return Err(problem.mend("add the name itself, or have the operator do it"));
     }
-    let retried = api.instance.retry(pattern).await?;
+    let retried = api.instance.retry_entry(&record).await?;
     if retried.had_failed {
         let caller = &holder.requester.name;
         tracing::info!(server_name = %pattern, caller, "the back-off of a name was ended");

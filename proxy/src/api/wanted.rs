@@ -119,7 +119,7 @@ pub(crate) struct ListParameters {
     /// Of one tenant; absent, of the token's, or of all.
     #[param(value_type = Option<String>, nullable = false)]
     pub(crate) tenant: Option<Tenant>,
-    /// What their names begin with.
+    /// What their names begin with, in either form: of a label that is no ASCII the whole.
     #[param(nullable = false, max_length = 253)]
     pub(crate) prefix: Option<String>,
     /// With this status; absent, with any but `removed`.

@@ -273,7 +273,7 @@ impl OfflineTables {
         let decision =
             change::administer(&self.store, request, sources, &self.rules, &change::Unknown).await?;
         if matches!(request.wanted, Wanted::Present { .. } | Wanted::Resumed) {
-            table::retry_added(&self.store, &request.pattern).await;
+            table::retry_added(&self.store, &decision.record).await;
         }
         Ok(Changed { domain: request.pattern.clone(), report: decision.report, reach: ChangeReach::Table })
     }

@@ -49,7 +49,7 @@ pub(super) async fn check(config: &Config, name: &Pattern, form: Form) -> Result
     let looker = looker(config)?;
     let domain = Access::open(config).await?.domain(name).await?;
     let identities = looker.identities().await;
-    let findings = looker.look(&domain.domain, &domain.tenant, domain.status, &identities).await;
+    let findings = looker.look(&domain.domain, &domain.tenant, domain.status, identities.as_deref()).await;
     let failed = findings.iter().filter(|finding| finding.outcome == Outcome::Failed).count();
     print(form, &Found { domain: domain.domain, status: domain.status, findings }, |found| {
         format!("{} is {}\n{}", found.domain, found.status.as_str(), lines(&found.findings))

@@ -37,7 +37,8 @@ struct DomainPage {
     entry: DomainResource,
     path: String,
     records: Vec<DnsRecord>,
-    certificate: CertificateState,
+    /// Those of the names that it speaks for, its own first.
+    certificates: Vec<(Pattern, CertificateState)>,
     minimum_tls: Vec<Choice>,
     hosts: Vec<Choice>,
     redirects: Vec<Choice>,
@@ -124,6 +125,18 @@ impl DomainPage {
     fn is_in_maintenance(&self) -> bool {
         self.entry.maintenance == Some(Maintenance::On)
     }
+
+    /// Whether orders have failed that it can have placed anew.
+    fn may_retry(&self) -> bool {
+        self.certificates.iter().any(|(name, certificate)| match (name, certificate) {
+            (Pattern::Exact(_), CertificateState::Stored(summary)) => has_failed(summary),
+            _ => false,
+        })
+    }
+}
+
+fn has_failed(summary: &Summary) -> bool {
+    summary.failures > 0 || summary.stopped_at.is_some()
 }
 
 impl PageAction {
@@ -171,10 +184,15 @@ pub(super) async fn show(
         },
         |found| found.records,
     );
-    let certificate = certificate(&console, &pattern).await.unwrap_or_else(|problem| {
-        missing.push(problem.into_body().detail);
-        CertificateState::Nothing
-    });
+    let mut certificates = Vec::new();
+    let other = record.settings.counterpart(&pattern).map(Pattern::Exact);
+    for name in [Some(pattern.clone()), other].into_iter().flatten() {
+        let found = certificate(&console, &name).await.unwrap_or_else(|problem| {
+            missing.push(problem.into_body().detail);
+            CertificateState::Nothing
+        });
+        certificates.push((name, found));
+    }
     let [minimum_tls, host, redirect, www] = ["minimum_tls", "host", "redirect", "www"].map(|wanted| {
         let mut texts = record.settings.texts().into_iter();
         texts.find_map(|(field, text)| text.filter(|_| field == wanted)).unwrap_or_default()
@@ -184,7 +202,7 @@ pub(super) async fn show(
         path: path_of(&pattern.to_string()),
         entry: DomainResource::of(&record, checks.as_ref()),
         records,
-        certificate,
+        certificates,
         minimum_tls: choices(MINIMUM_TLS, &minimum_tls),
         hosts: choices(HOST, &host),
         redirects: choices(REDIRECT, &redirect),
@@ -254,7 +272,7 @@ pub(super) mod tests {
             entry: super::super::done::tests::entry_sample(text),
             path: path_of(text),
             records: vec![record],
-            certificate: CertificateState::Stored(Box::new(certificate_sample(text))),
+            certificates: vec![stored(certificate_sample(text))],
             minimum_tls: choices(MINIMUM_TLS, text),
             hosts: choices(HOST, text),
             redirects: choices(REDIRECT, text),
@@ -290,7 +308,7 @@ pub(super) mod tests {
                 entry: super::super::done::tests::entry_sample("plain"),
                 path: path_of("plain"),
                 records: Vec::new(),
-                certificate: CertificateState::Nothing,
+                certificates: Vec::new(),
                 minimum_tls: choices(MINIMUM_TLS, ""),
                 hosts: choices(HOST, ""),
                 redirects: choices(REDIRECT, ""),
@@ -320,6 +338,46 @@ pub(super) mod tests {
         ] {
             let of = ShownRate::of(rate(own), rate(general), "limits.request_rate");
             assert_eq!((of.text.as_str(), of.own.as_str()), (shown, own), "{own} {general}");
+        }
+    }
+
+    fn stored(summary: Summary) -> (Pattern, CertificateState) {
+        (summary.server_name.clone(), CertificateState::Stored(Box::new(summary)))
+    }
+
+    #[test]
+    fn orders_that_failed_are_placed_anew_for_both_names_of_a_pair_and_for_no_wildcard() {
+        let shown = |certificates| {
+            let page = DomainPage {
+                layout: Layout::sample("plain"),
+                entry: super::super::done::tests::entry_sample("plain"),
+                path: path_of("plain"),
+                records: Vec::new(),
+                certificates,
+                minimum_tls: choices(MINIMUM_TLS, ""),
+                hosts: choices(HOST, ""),
+                redirects: choices(REDIRECT, ""),
+                pairs: choices(WWW, ""),
+                rates: rates_sample(),
+                missing: Vec::new(),
+            };
+            page.render().unwrap()
+        };
+        let failed = |name: &str| {
+            let server_name = Pattern::parse(name).unwrap();
+            stored(Summary { server_name, certificate: None, ..certificate_sample("no answer") })
+        };
+        let own = || (Pattern::parse("shop.customer.test").unwrap(), CertificateState::Nothing);
+        for (certificates, retries) in [
+            (vec![own()], false),
+            (vec![failed("shop.customer.test")], true),
+            (vec![own(), failed("www.shop.customer.test")], true),
+            (vec![failed("*.shop.customer.test")], false),
+        ] {
+            let names: Vec<_> = certificates.iter().map(|(name, _)| name.to_string()).collect();
+            let page = shown(certificates);
+            assert_eq!(page.contains("Retry now"), retries, "{names:?}: {page}");
+            assert_eq!(page.contains("Certificate of <bdi>www.shop"), names.len() == 2, "{names:?}: {page}");
         }
     }
 

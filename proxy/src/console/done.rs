@@ -109,7 +109,13 @@ pub(super) mod tests {
             remedy: Some(text.to_owned()),
         };
         let at = Micros::from_epoch(1);
-        let checks = Checks { checked_at: at, failures: 1, away_since: Some(at), findings: vec![finding] };
+        let checks = Checks {
+            checked_at: at,
+            failures: 1,
+            away_since: Some(at),
+            unresolved: Vec::new(),
+            findings: vec![finding],
+        };
         let said = || text.to_owned();
         DomainResource {
             domain: said(),

@@ -42,7 +42,10 @@ use crate::{
     },
     name::{Pattern, ServerName},
     phase::PhaseWatch,
-    store::{Store, StoreError, certificate_table::IssuerKey, instant::Micros, state_table::TokenRecord},
+    store::{
+        Store, StoreError, certificate_table::IssuerKey, domain_table::DomainRecord, instant::Micros,
+        state_table::TokenRecord,
+    },
     target::Target,
     telemetry::{admit_line, metrics::Label},
     tls::tickets::TicketKeys,
@@ -199,7 +202,7 @@ impl ControlContext {
             tracing::info!(name = %pattern, action, from, to, tenant = report.tenant, %caller, "domain changed");
         }
         if ends_back_off(report.action, &authority) {
-            table::retry_added(&self.store, &pattern).await;
+            table::retry_added(&self.store, &decision.record).await;
         }
         Ok((decision, self.reach(revision).await))
     }
@@ -249,8 +252,13 @@ impl ControlContext {
         Ok(found.map(|summary| Summary { presented, ..summary }))
     }
 
+    /// Ends the back-off of each name that `entry` speaks for.
+    pub(crate) async fn retry_entry(&self, entry: &DomainRecord) -> Result<Retried, StoreError> {
+        table::retry_entry(&self.store, entry).await
+    }
+
     /// Ends the back-off of `name`.
-    pub(crate) async fn retry(&self, name: &Pattern) -> Result<Retried, StoreError> {
+    pub(super) async fn retry(&self, name: &Pattern) -> Result<Retried, StoreError> {
         table::retry(&self.store, name).await
     }
 

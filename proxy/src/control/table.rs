@@ -95,11 +95,28 @@ pub async fn retry(store: &Store, name: &Pattern) -> Result<Retried, StoreError>
     Ok(Retried { server_name: name.clone(), had_failed })
 }
 
+/// Ends the back-off of each name that `entry` speaks for; says whether there was one. Who has an entry has the other name of its pair, and no
+/// other means to have it ordered again.
+pub async fn retry_entry(store: &Store, entry: &DomainRecord) -> Result<Retried, StoreError> {
+    let mut had_failed = listing::retry(store, &entry.pattern).await?;
+    if let Some(other) = entry.settings.counterpart(&entry.pattern).map(Pattern::Exact) {
+        // An entry of its own comes before the pair, and may be another tenant's.
+        let own = match domain_table::get(store, &other).await {
+            Err(StoreError::Misshapen { .. }) => None,
+            found => found?,
+        };
+        if own.is_none_or(|own| own.status == DomainStatus::Removed) {
+            had_failed |= listing::retry(store, &other).await?;
+        }
+    }
+    Ok(Retried { server_name: entry.pattern.clone(), had_failed })
+}
+
 /// Who adds a name has often just corrected what its orders failed of. The addition itself does not fail with it.
-pub async fn retry_added(store: &Store, name: &Pattern) {
-    if let Err(error) = listing::retry(store, name).await {
+pub async fn retry_added(store: &Store, entry: &DomainRecord) {
+    if let Err(error) = retry_entry(store, entry).await {
         let error: &dyn std::error::Error = &error;
-        tracing::warn!(server_name = %name, error, "the back-off of the added name was not ended; `gatehouse certificate retry` does it");
+        tracing::warn!(server_name = %entry.pattern, error, "the back-off of the added name was not ended; `gatehouse certificate retry` does it");
     }
 }
 
@@ -117,7 +134,11 @@ mod tests {
     use aws_sdk_dynamodb::types::AttributeValue;
 
     use super::*;
-    use crate::store::{Engine, certificate_table, state_table, tables};
+    use crate::{
+        config::WwwPair,
+        domains::admin::added_for_tests,
+        store::{Engine, certificate_table, state_table, tables},
+    };
 
     #[tokio::test]
     async fn who_is_added_is_ordered_at_once_whatever_failed_before() {
@@ -130,7 +151,7 @@ mod tests {
             async || certificate_table::read(&store, &[], &name).await.unwrap().record.unwrap().failures;
         state_table::put_failure(&store, &record).await.unwrap();
         for (added, expected) in [("*.example.com", 4), ("b.example.com", 4), ("a.example.com", 0)] {
-            retry_added(&store, &Pattern::parse(added).unwrap()).await;
+            retry_added(&store, &added_for_tests(&Pattern::parse(added).unwrap())).await;
             assert_eq!(failures().await, expected, "{added}");
         }
     }
@@ -153,5 +174,38 @@ mod tests {
             assert_eq!((whole.repaired, whole.malformed.len(), whole.next), (left, 1, None));
         }
         assert!(parts.get() >= 6, "{} parts", parts.get());
+    }
+
+    #[tokio::test]
+    async fn an_entry_has_the_other_name_of_its_pair_ordered_again_unless_that_has_one_of_its_own() {
+        let store = Store::on(Engine::in_memory().unwrap(), &crate::config::StoreConfig::default());
+        tables::create(&store).await.unwrap();
+        let [apex, www] = ["a.example.com", "www.a.example.com"].map(|name| Pattern::parse(name).unwrap());
+        let fail = async || {
+            let record = state_table::OrderRecord { failures: 4, ..state_table::OrderRecord::new(&www) };
+            state_table::put_failure(&store, &record).await.unwrap();
+        };
+        let failures =
+            async || certificate_table::read(&store, &[], &www).await.unwrap().record.unwrap().failures;
+        let entry = |www| {
+            let settings = DomainSettings { www, ..DomainSettings::default() };
+            DomainRecord { settings, ..added_for_tests(&apex) }
+        };
+        let pair = entry(Some(WwwPair::Redirect));
+        for (entry, had_failed) in
+            [(entry(None), false), (entry(Some(WwwPair::Off)), false), (pair.clone(), true)]
+        {
+            fail().await;
+            assert_eq!(retry_entry(&store, &entry).await.unwrap().had_failed, had_failed, "{entry:?}");
+            assert_eq!(failures().await, if had_failed { 0 } else { 4 }, "{entry:?}");
+        }
+        let own = added_for_tests(&www);
+        let gone =
+            DomainRecord { status: DomainStatus::Removed, version: 2, expires_at: Some(9), ..own.clone() };
+        for (own, replaced, had_failed) in [(own, 0, false), (gone, 1, true)] {
+            domain_table::put(&store, &own, replaced).await.unwrap();
+            fail().await;
+            assert_eq!(retry_entry(&store, &pair).await.unwrap().had_failed, had_failed, "{own:?}");
+        }
     }
 }

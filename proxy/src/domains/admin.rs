@@ -202,7 +202,9 @@ pub fn decide(
             if others.overlap != Overlap::Nothing || shared.is_some() {
                 warnings.push(Warning::Overlap);
             }
-            let required = if *proof == Proof::Waived { RequiredProof::None } else { rules.required };
+            let is_served = entry.is_none() && authority::is_served_in_pair(&new, others, rules);
+            let is_waived = *proof == Proof::Waived || is_served;
+            let required = if is_waived { RequiredProof::None } else { rules.required };
             let new = DomainRecord { status: status_of(entry, &new, required), ..new };
             let warnings = with_standing(warnings, &new);
             match entry {
@@ -250,15 +252,17 @@ pub fn follow_checks(entry: &DomainRecord, standing: Standing, now: Micros) -> D
 }
 
 /// The status of an entry that is added as `new` where `entry` may be. A suspension is ended by nothing but its own command; an entry that
-/// was verified for one tenant is not for another, where ownership is what counts.
+/// was verified for one tenant is not for another, where ownership is what counts; and what checks find wrong is no better for being added
+/// once more.
 fn status_of(entry: Option<&DomainRecord>, new: &DomainRecord, required: RequiredProof) -> DomainStatus {
     let Some(entry) = entry else {
         return if required == RequiredProof::None { DomainStatus::Active } else { DomainStatus::Pending };
     };
     match (entry.status, required) {
         (DomainStatus::Suspended, _) => DomainStatus::Suspended,
-        (_, RequiredProof::None) => DomainStatus::Active,
         (_, RequiredProof::Txt) if entry.tenant != new.tenant => DomainStatus::Pending,
+        (DomainStatus::Failing, _) => DomainStatus::Failing,
+        (_, RequiredProof::None) => DomainStatus::Active,
         (status, RequiredProof::Dns | RequiredProof::Txt) => status,
     }
 }

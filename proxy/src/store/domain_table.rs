@@ -105,9 +105,10 @@ pub async fn replace(
     let settings = settings::changes(was, before, record.settings);
     let mut write = Write::of(record, old.map_or(0, |old| old.version), settings);
     // What was found out about an entry that was removed says nothing of the new one; nor of one that nobody has looked at while it was
-    // suspended.
+    // suspended; nor is it another tenant's.
     let is_unobserved = |status| matches!(status, DomainStatus::Removed | DomainStatus::Suspended);
-    if old.is_some_and(|old| is_unobserved(old.status)) && !is_unobserved(record.status) {
+    let is_observed_again = |old: &DomainRecord| is_unobserved(old.status) && !is_unobserved(record.status);
+    if old.is_some_and(|old| is_observed_again(old) || old.tenant != record.tenant) {
         write.attribute(CHECKS, "", None);
     }
     let refused = |error: BuildError| StoreError::Refused(error.into());
@@ -149,10 +150,10 @@ impl Write {
     /// `record` in the place of version `replaced`. Every name stands behind `#`: `domain`, `status` and more are reserved words of
     /// the API.
     fn of(record: &DomainRecord, replaced: u64, settings: Vec<SettingsChange>) -> Self {
-        let replaced_value = AttributeValue::N(replaced.to_string());
-        let values = HashMap::from([(":replaced".to_owned(), replaced_value)]);
+        let mut values = Item::new();
+        let condition = is_of_version(replaced, &mut values);
         let (set, remove, names) = (Vec::new(), Vec::new(), HashMap::new());
-        let mut write = Self { set, remove, condition: "#version = :replaced", names, values };
+        let mut write = Self { set, remove, condition, names, values };
         for (name, value) in record.attributes() {
             write.attribute(name, "", value);
         }
@@ -165,12 +166,6 @@ impl Write {
                 SettingsChange::Set(name, value) => write.attribute(name, SETTINGS_PATH, Some(value)),
                 SettingsChange::Remove(name) => write.attribute(name, SETTINGS_PATH, None),
             }
-        }
-        if replaced == 0 {
-            // A hand may leave a 0 or a NULL there, which `DomainRecord` reads as no version.
-            write.condition =
-                "attribute_not_exists(#version) OR #version = :replaced OR attribute_type(#version, :null)";
-            write.values.insert(":null".to_owned(), AttributeValue::S("NULL".to_owned()));
         }
         write
     }
@@ -190,6 +185,17 @@ impl Write {
         let set = format!("SET {}", self.set.join(", "));
         if self.remove.is_empty() { set } else { format!("{set} REMOVE {}", self.remove.join(", ")) }
     }
+}
+
+/// The condition that an entry is of `version`, or for 0 has none; adds what it compares with to `values`.
+fn is_of_version(version: u64, values: &mut Item) -> &'static str {
+    values.insert(":replaced".to_owned(), AttributeValue::N(version.to_string()));
+    if version != 0 {
+        return "#version = :replaced";
+    }
+    // A hand may leave a 0 or a NULL there, which `DomainRecord` reads as no version.
+    values.insert(":null".to_owned(), AttributeValue::S("NULL".to_owned()));
+    "attribute_not_exists(#version) OR #version = :replaced OR attribute_type(#version, :null)"
 }
 
 /// A part of the feed.

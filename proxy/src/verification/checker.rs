@@ -14,8 +14,8 @@ use tracing::{debug, info, warn};
 
 use super::{
     metrics::VerificationMetrics,
-    name_check::{AT_ONCE, JOB, LEASE, NameCheck, RENEW, is_looked_at, say_changed, worst},
-    schedule::Schedule,
+    name_check::{AT_ONCE, JOB, LEASE, NameCheck, OF_A_TENANT, RENEW, is_looked_at, say_changed},
+    schedule::{Schedule, Taken},
 };
 use crate::{
     clock,
@@ -39,15 +39,15 @@ pub(super) struct Checker {
     pub(super) domains: Domains,
     pub(super) metrics: VerificationMetrics,
     pub(super) holder: Holder,
-    /// Those of our CAs, once they have been asked for.
-    pub(super) identities: ArcSwap<Vec<String>>,
+    /// Those of our CAs, once these have said them.
+    pub(super) identities: ArcSwap<Option<Vec<String>>>,
     /// Names by when they are due; none while another instance has the lease.
     pub(super) schedule: Arc<Mutex<Option<Schedule>>>,
 }
 
 /// What became of a look.
 struct Looked {
-    pattern: Pattern,
+    taken: Taken,
     /// The entry as it is now; none, it is gone or no longer served.
     next: Option<(u64, Option<Duration>)>,
 }
@@ -81,7 +81,7 @@ impl Checker {
 
     /// Looks at names until the lease is lost.
     async fn hold(self: Arc<Self>, mut lease: Lease) {
-        *self.lock() = Some(Schedule::new(self.names.rules.interval));
+        *self.lock() = Some(Schedule::new(self.names.rules.interval, OF_A_TENANT, now()));
         self.metrics.is_checker.set(1);
         self.domains.read_anew();
         info!("this instance checks the names of the fleet");
@@ -103,6 +103,14 @@ impl Checker {
                     self.note(looked.ok());
                     continue;
                 }
+                Some(identities) = asked.join_next() => {
+                    match identities {
+                        Ok(Some(identities)) => self.identities.store(Arc::new(Some(identities))),
+                        // Those that are known stay until then.
+                        Ok(None) | Err(_) => refresh_at = clock::now() + REFRESH_AGAIN,
+                    }
+                    continue;
+                }
                 _ = ticks.tick() => clock::now(),
             };
             if self.names.rules.required != RequiredProof::None {
@@ -117,9 +125,7 @@ impl Checker {
             }
             if now >= refresh_at {
                 let this = Arc::clone(self);
-                asked.spawn(
-                    async move { this.identities.store(Arc::new(this.names.looker.identities().await)) },
-                );
+                asked.spawn(async move { this.names.looker.identities().await });
                 refresh_at = now + REFRESH;
             }
             self.start_due(&mut looks);
@@ -128,11 +134,15 @@ impl Checker {
 
     fn start_due(self: &Arc<Self>, looks: &mut JoinSet<Looked>) {
         let per_tick = usize::try_from(self.per_second).unwrap_or(usize::MAX);
-        for pattern in self.due(AT_ONCE.saturating_sub(looks.len()).min(per_tick)) {
-            let (this, whose) = (Arc::clone(self), pattern.clone());
-            // A task of its own, so that one that panics does not keep its name from being looked at again.
-            let look = tokio::spawn(async move { Box::pin(this.look(&whose)).await });
-            looks.spawn(async move { Looked { pattern, next: look.await.unwrap_or(AGAIN) } });
+        for taken in self.due(AT_ONCE.saturating_sub(looks.len()).min(per_tick)) {
+            let (this, pattern) = (Arc::clone(self), taken.pattern.clone());
+            looks.spawn(async move {
+                // A task of its own, so that one that panics does not keep its name from being looked at again; it ends with this one.
+                let mut look = JoinSet::new();
+                look.spawn(async move { Box::pin(this.look(&pattern)).await });
+                let next = look.join_next().await.and_then(Result::ok).unwrap_or(AGAIN);
+                Looked { taken, next }
+            });
         }
     }
 
@@ -149,7 +159,7 @@ impl Checker {
         }
     }
 
-    fn due(&self, most: usize) -> Vec<Pattern> {
+    fn due(&self, most: usize) -> Vec<Taken> {
         let mut schedule = self.lock();
         let Some(schedule) = schedule.as_mut() else { return Vec::new() };
         let now = now();
@@ -161,10 +171,8 @@ impl Checker {
 
     fn note(&self, looked: Option<Looked>) {
         let mut schedule = self.lock();
-        let (Some(schedule), Some(Looked { pattern, next })) = (schedule.as_mut(), looked) else { return };
-        match next {
-            Some((version, pause)) => schedule.looked_at(&pattern, version, pause, now()),
-            None => schedule.forget(&pattern),
+        if let (Some(schedule), Some(Looked { taken, next })) = (schedule.as_mut(), looked) {
+            schedule.ended(&taken, next, now());
         }
     }
 
@@ -184,7 +192,7 @@ impl Checker {
 
     async fn try_look(&self, pattern: &Pattern) -> Result<Option<(u64, Option<Duration>)>, StoreError> {
         let Some(entry) = self.names.read(pattern).await? else { return Ok(None) };
-        let (checks, standing) = self.names.look(&entry, &self.identities.load()).await?;
+        let (checks, standing) = self.names.look(&entry, self.identities.load().as_deref()).await?;
         for finding in &checks.findings {
             self.metrics.findings.bump(finding.check, finding.outcome);
         }
@@ -192,9 +200,10 @@ impl Checker {
         let record = match standing {
             None => record,
             Some(standing) => {
-                match self.domains.follow_checks(pattern, record.version, standing, worst(&checks)).await {
+                let why = self.names.rules.why(standing, &checks);
+                match self.domains.follow_checks(pattern, record.version, standing, why).await {
                     Ok((report, record)) => {
-                        say_changed(pattern, &report, &checks);
+                        say_changed(pattern, &report, why);
                         record
                     }
                     // Somebody has changed it meanwhile: the next look sees what it is now.
@@ -238,6 +247,8 @@ const TAKE: Duration = Duration::from_secs(20);
 const TICK: Duration = Duration::from_secs(1);
 /// How long what a CA says of itself is believed.
 const REFRESH: Duration = Duration::from_hours(6);
+/// Until one that did not answer is asked again.
+const REFRESH_AGAIN: Duration = Duration::from_mins(1);
 const AFTER_CHANGE: Duration = Duration::from_secs(5);
 const AFTER_FAILURE: Duration = Duration::from_secs(30);
 /// After a look that came to nothing: of version 0, so that what the feed tells of the entry is news.

@@ -12,6 +12,7 @@ use crate::{
         },
         instant::Micros,
     },
+    telemetry::metrics::Label as _,
 };
 
 /// What decides beside the findings.
@@ -57,9 +58,11 @@ impl CourseRules {
         findings: Vec<Finding>,
         now: Micros,
     ) -> Course {
-        let mut checks = Checks { checked_at: now, failures: 0, away_since: None, findings };
+        let mut checks =
+            Checks { checked_at: now, failures: 0, away_since: None, unresolved: Vec::new(), findings };
         // What is not served yet fails nobody: its owner may prove the name days before it leads here.
         if record.status != DomainStatus::Pending {
+            checks.unresolved = old.map(|old| unresolved(old, &checks)).unwrap_or_default();
             let before = old.map_or((0, None), |old| (old.failures, old.away_since));
             (checks.failures, checks.away_since) = history(before, &checks, now);
         }
@@ -94,12 +97,29 @@ impl CourseRules {
         }
     }
 
-    fn pending(self, record: &DomainRecord, checks: &Checks, now: Micros) -> Option<Standing> {
-        let proof = match self.required {
-            RequiredProof::None => return Some(Standing::Verified),
-            RequiredProof::Dns => Check::Dns,
-            RequiredProof::Txt => Check::Ownership,
+    /// What log and event say of the reason why an entry stands as `standing` after `checks`; empty, where nothing is wrong.
+    #[must_use]
+    pub(super) fn why(self, standing: Standing, checks: &Checks) -> &str {
+        let finding = match standing {
+            Standing::Verified => None,
+            Standing::Failing => checks.findings.iter().find(|finding| is_failure(finding)),
+            Standing::Moved => checks.of(Check::Dns),
+            Standing::Abandoned => self.proof().and_then(|proof| checks.of(proof)),
         };
+        finding.map_or("", |finding| finding.detail.as_str())
+    }
+
+    /// The check that a new entry waits for.
+    fn proof(self) -> Option<Check> {
+        match self.required {
+            RequiredProof::None => None,
+            RequiredProof::Dns => Some(Check::Dns),
+            RequiredProof::Txt => Some(Check::Ownership),
+        }
+    }
+
+    fn pending(self, record: &DomainRecord, checks: &Checks, now: Micros) -> Option<Standing> {
+        let Some(proof) = self.proof() else { return Some(Standing::Verified) };
         if checks.of(proof).is_some_and(|finding| finding.outcome == Outcome::Passed) {
             return Some(Standing::Verified);
         }
@@ -128,25 +148,31 @@ fn history(before: (u32, Option<Micros>), new: &Checks, now: Micros) -> (u32, Op
         Some((Outcome::Passed | Outcome::Failed, _)) => None,
         Some((Outcome::Unknown, _)) | None => away_since,
     };
-    let has = |outcome| new.findings.iter().any(|finding| counts(finding) && finding.outcome == outcome);
-    let failures = if has(Outcome::Failed) {
+    let failures = if new.findings.iter().any(is_failure) {
         failures.saturating_add(1)
-    } else if has(Outcome::Unknown) {
-        failures
-    } else {
+    } else if new.unresolved.is_empty() {
         0
+    } else {
+        failures
     };
     (failures, away_since)
 }
 
-/// Whether what was found says that an entry is not as it should be. A name whose ownership was proven may lose the record, and an edge
-/// that is not reached from here may be reached from elsewhere.
-fn counts(finding: &Finding) -> bool {
-    match finding.check {
-        Check::Dns | Check::Caa => true,
-        Check::Https => finding.outcome != Outcome::Unknown,
-        Check::Ownership => false,
-    }
+/// The checks that failed the last time they were made, and of which `new` does not say how they are. What could never be made from here, as a
+/// handshake where the edge is not reached, failed nobody.
+fn unresolved(old: &Checks, new: &Checks) -> Vec<Check> {
+    let failed = |check: &Check| old.unresolved.contains(check) || old.of(*check).is_some_and(is_failure);
+    let is_open = |check: &Check| match new.of(*check) {
+        Some(finding) => finding.outcome == Outcome::Unknown,
+        // Others are made at each look, or no longer by the settings.
+        None => *check == Check::Https,
+    };
+    Check::ALL.iter().filter(|check| failed(check) && is_open(check)).copied().collect()
+}
+
+/// Whether what was found says that an entry is not as it should be. A name whose ownership was proven may lose the record.
+fn is_failure(finding: &Finding) -> bool {
+    finding.outcome == Outcome::Failed && finding.check != Check::Ownership
 }
 
 /// So many in a row are no accident.
@@ -302,11 +328,90 @@ mod tests {
     }
 
     #[test]
+    fn a_check_that_could_not_be_made_recovers_nothing() {
+        use Check::{Caa, Dns, Https};
+        use Outcome::{Failed, Passed, Unknown};
+        let record = record(DomainStatus::Failing);
+        let found = |findings: &[(Check, Outcome)]| -> Vec<_> {
+            findings.iter().map(|(check, outcome)| finding(*check, *outcome)).collect()
+        };
+        for check in [Https, Caa] {
+            let mut unsure =
+                vec![vec![(Dns, Passed), (check, Unknown)], vec![(Dns, Unknown), (check, Unknown)]];
+            if check == Https {
+                // The edge has no address now; or the handshake was not made since the name leads elsewhere, or since nobody knows.
+                unsure.extend([vec![(Dns, Passed)], vec![(Dns, Unknown)]]);
+            }
+            let failing = vec![finding(Dns, Passed), finding(check, Failed)];
+            let old = Checks { failures: 5, unresolved: Vec::new(), ..checks_of(failing) };
+            let mut last = old.clone();
+            for findings in unsure.iter().chain(&unsure) {
+                let course = RULES.follow(&record, Some(&last), found(findings), start());
+                assert_eq!((course.standing, course.checks.failures), (None, 5), "{check:?} {findings:?}");
+                last = course.checks;
+            }
+            for last in [&old, &last] {
+                let mended =
+                    RULES.follow(&record, Some(last), found(&[(Dns, Passed), (check, Passed)]), start());
+                assert_eq!(
+                    (mended.standing, mended.checks.failures),
+                    (Some(Standing::Verified), 0),
+                    "{check:?}"
+                );
+                let failed =
+                    RULES.follow(&record, Some(last), found(&[(Dns, Passed), (check, Failed)]), start());
+                assert_eq!((failed.standing, failed.checks.failures), (None, 6), "{check:?}");
+            }
+        }
+        // An edge that is never reached from here holds no name that failed otherwise, nor does a CA that was taken from the settings.
+        for (failed, well) in [(Dns, vec![(Dns, Passed), (Https, Unknown)]), (Caa, vec![(Dns, Passed)])] {
+            let old = Checks { failures: 5, ..checks_of(vec![finding(failed, Failed)]) };
+            let course = RULES.follow(&record, Some(&old), found(&well), start());
+            assert_eq!(
+                (course.standing, course.checks.failures),
+                (Some(Standing::Verified), 0),
+                "{failed:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_reason_is_what_an_entrys_standing_follows_from() {
+        use Check::{Caa, Dns, Https, Ownership};
+        use Outcome::{Failed, Passed};
+        let checks = |findings: &[(Check, Outcome)]| {
+            let found = findings.iter().map(|(check, outcome)| {
+                let detail = check.as_str().to_owned();
+                Finding { detail, ..finding(*check, *outcome) }
+            });
+            checks_of(found.collect())
+        };
+        let lost_record = checks(&[(Dns, Passed), (Ownership, Failed), (Https, Failed)]);
+        let away = checks(&[(Dns, Failed), (Ownership, Failed), (Caa, Failed)]);
+        for (required, standing, checks, reason) in [
+            (RequiredProof::Txt, Standing::Failing, &lost_record, "https"),
+            (RequiredProof::Txt, Standing::Failing, &away, "dns"),
+            (RequiredProof::Txt, Standing::Moved, &away, "dns"),
+            (RequiredProof::Txt, Standing::Abandoned, &away, "ownership"),
+            (RequiredProof::Dns, Standing::Abandoned, &away, "dns"),
+            (RequiredProof::Txt, Standing::Verified, &away, ""),
+        ] {
+            let rules = CourseRules { required, ..RULES };
+            assert_eq!(rules.why(standing, checks), reason, "{required} {standing:?}");
+        }
+    }
+
+    fn checks_of(findings: Vec<Finding>) -> Checks {
+        Checks { checked_at: start(), failures: 0, away_since: None, unresolved: Vec::new(), findings }
+    }
+
+    #[test]
     fn who_waits_is_looked_at_often_and_then_seldom() {
         let checks = |after: u64, failures| Checks {
             checked_at: start().more(Duration::from_secs(after)),
             failures,
             away_since: None,
+            unresolved: Vec::new(),
             findings: Vec::new(),
         };
         let pause = |status, after, failures| {

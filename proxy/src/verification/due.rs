@@ -1,9 +1,14 @@
 //! Which entries a pass reads, and at which of their names it looks: decided by what the feed's index shows, and then by what is written of
 //! the last look. Pure; nothing is remembered between passes but how far back turns may be open.
 
-use std::time::Duration;
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+    vec,
+};
 
-use super::{course::CourseRules, schedule::last_turn};
+use super::{course::CourseRules, fair_queue::UnderWay, schedule::last_turn};
 use crate::{
     name::Pattern,
     store::{
@@ -16,6 +21,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Candidate {
     pub(super) pattern: Pattern,
+    pub(super) tenant: Arc<str>,
     /// Its turn, or a change after it.
     pub(super) since: Micros,
 }
@@ -42,7 +48,8 @@ impl Candidates {
     ) {
         let turn = last_turn(interval, &record.pattern, now);
         let since = record.changed_at.unwrap_or_default().max(turn);
-        let candidate = || Candidate { pattern: record.pattern.clone(), since };
+        let candidate =
+            || Candidate { pattern: record.pattern.clone(), tenant: record.tenant.as_str().into(), since };
         match record.status {
             DomainStatus::Pending | DomainStatus::Failing => {
                 // Those beyond are considered by the next pass again.
@@ -62,11 +69,11 @@ impl Candidates {
     }
 
     /// In the order in which they are read: one that waits and one whose turn it is by turns, so that neither kind keeps the other waiting;
-    /// of those that wait, the last that changed comes first, since somebody waits for it.
+    /// of those that wait, one of each tenant by turns, and of these the last that changed first, since somebody waits for it.
     pub(super) fn in_order(mut self) -> Vec<Candidate> {
         self.waiting.sort_by_key(|candidate| std::cmp::Reverse(candidate.since));
         self.turns.sort_by_key(|candidate| candidate.since);
-        let (mut waiting, mut turns) = (self.waiting.into_iter(), self.turns.into_iter());
+        let (mut waiting, mut turns) = (by_turns(self.waiting).into_iter(), self.turns.into_iter());
         let mut order = Vec::with_capacity(waiting.len() + turns.len());
         loop {
             let pair = [waiting.next(), turns.next()];
@@ -76,6 +83,59 @@ impl Candidates {
             order.extend(pair.into_iter().flatten());
         }
     }
+}
+
+/// Candidates in their order, save that those wait whose tenant has as many looks under way as may be.
+#[derive(Debug)]
+pub(super) struct Backlog {
+    order: vec::IntoIter<Candidate>,
+    /// Those that were passed over.
+    held: HashMap<Arc<str>, VecDeque<Candidate>>,
+    /// Those that were, and whose tenant has had a look that ended.
+    ready: VecDeque<Candidate>,
+    under_way: UnderWay,
+}
+
+impl Backlog {
+    /// No look is under way; of one tenant there are never more than `most`.
+    pub(super) fn new(order: Vec<Candidate>, most: usize) -> Self {
+        let (held, ready) = Default::default();
+        Self { order: order.into_iter(), held, ready, under_way: UnderWay::new(most) }
+    }
+
+    /// The next, whose look begins with that; none, while all wait for looks to end.
+    pub(super) fn take(&mut self) -> Option<Candidate> {
+        let candidate = self.ready.pop_front().or_else(|| {
+            for candidate in self.order.by_ref() {
+                if self.under_way.of(&candidate.tenant).is_some() {
+                    return Some(candidate);
+                }
+                self.held.entry(Arc::clone(&candidate.tenant)).or_default().push_back(candidate);
+            }
+            None
+        })?;
+        self.under_way.begin(&candidate.tenant);
+        Some(candidate)
+    }
+
+    /// A look at a name of `tenant` has ended.
+    pub(super) fn ended(&mut self, tenant: &str) {
+        self.under_way.end(tenant);
+        self.ready.extend(self.held.get_mut(tenant).and_then(VecDeque::pop_front));
+    }
+}
+
+/// The first of each tenant, then the second of each, and so on.
+fn by_turns(candidates: Vec<Candidate>) -> Vec<Candidate> {
+    let mut counts: HashMap<Arc<str>, usize> = HashMap::new();
+    let ranked = candidates.into_iter().map(|candidate| {
+        let rank = counts.entry(Arc::clone(&candidate.tenant)).or_default();
+        *rank += 1;
+        (*rank, candidate)
+    });
+    let mut ranked: Vec<_> = ranked.collect();
+    ranked.sort_by_key(|(rank, _)| *rank);
+    ranked.into_iter().map(|(_, candidate)| candidate).collect()
 }
 
 /// Whether an entry's name is to be looked at, of which `old` was found the last time.
@@ -145,7 +205,7 @@ mod tests {
             detail: String::new(),
             remedy: None,
         };
-        Checks { checked_at: at, failures, away_since: None, findings: vec![finding] }
+        Checks { checked_at: at, failures, away_since: None, unresolved: Vec::new(), findings: vec![finding] }
     }
 
     fn candidates(records: &[DomainRecord], settled: Micros, now: Micros) -> Vec<String> {
@@ -195,6 +255,32 @@ mod tests {
         // A change is a turn of its own.
         let changed = record(0, DomainStatus::Active, now());
         assert_eq!(candidates(&[changed], now().less(MINUTE), now()).len(), 1);
+    }
+
+    #[test]
+    fn a_tenant_whose_names_never_answer_keeps_no_other_waiting() {
+        let mut candidates = Candidates::default();
+        for i in 0..1000 {
+            let ours = DomainRecord { tenant: "acme".to_owned(), ..record(i, DomainStatus::Pending, now()) };
+            candidates.consider(&ours, now(), DAY, now());
+        }
+        let before = now().less(MINUTE);
+        let zetas = DomainRecord { tenant: "zeta".to_owned(), ..record(1000, DomainStatus::Pending, before) };
+        candidates.consider(&zetas, now(), DAY, now());
+        let order = candidates.in_order();
+        assert_eq!(order[1].pattern, zetas.pattern, "the second, though it changed before all others");
+        let (mut backlog, mut acmes) = (Backlog::new(order, 64), 0);
+        while let Some(Candidate { tenant, .. }) = backlog.take() {
+            acmes += usize::from(&*tenant == "acme");
+        }
+        assert_eq!(acmes, 64);
+        for _ in 0..1000 - 64 {
+            assert_eq!(backlog.take(), None);
+            backlog.ended("acme");
+            acmes += usize::from(backlog.take().is_some());
+        }
+        backlog.ended("acme");
+        assert_eq!((acmes, backlog.take()), (1000, None), "each has its look");
     }
 
     #[test]

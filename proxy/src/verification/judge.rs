@@ -163,6 +163,13 @@ pub(super) fn caa(pattern: &Pattern, identities: &[String], answer: &Answer<CaaR
     }
 }
 
+/// Nobody can say whether a CA of ours may issue.
+pub(super) fn caa_unknown() -> Finding {
+    let detail =
+        "the CA's directory does not answer, which says by what name CAA records permit it".to_owned();
+    Finding { check: Check::Caa, outcome: Outcome::Unknown, reason: Reason::NoAnswer, detail, remedy: None }
+}
+
 /// Whether `pattern` is served with a certificate of its own at `now`.
 pub(super) fn https(pattern: &Pattern, handshake: &Handshake, now: SystemTime) -> Finding {
     let of = |outcome, reason, detail| Finding { check: Check::Https, outcome, reason, detail, remedy: None };

@@ -71,26 +71,27 @@ impl Looker {
         }
     }
 
-    /// By which identities CAA records may name our CAs (RFC 8555 §9.7.6); none, where their directories do not say.
-    pub async fn identities(&self) -> Vec<String> {
+    /// By which identities CAA records may name our CAs (RFC 8555 §9.7.6), which is empty where their directories name none; `None`, while one of
+    /// them does not answer.
+    pub async fn identities(&self) -> Option<Vec<String>> {
         let mut identities = Vec::new();
         for issuer in &self.issuers {
             match issuer_directory(issuer).await {
                 Ok(directory) => identities.extend(directory.caa_identities().map(str::to_owned)),
                 // One that may be permitted is not to be taken for forbidden.
-                Err(_) => return Vec::new(),
+                Err(_) => return None,
             }
         }
-        identities
+        Some(identities)
     }
 
-    /// Looks at the name of an entry of `tenant` and `status`. `identities` are those of our CAs.
+    /// Looks at the name of an entry of `tenant` and `status`. `identities` are those of our CAs ([`Looker::identities`]).
     pub async fn look(
         &self,
         pattern: &Pattern,
         tenant: &str,
         status: DomainStatus,
-        identities: &[String],
+        identities: Option<&[String]>,
     ) -> Vec<Finding> {
         let addresses = self.edge_addresses().await;
         let mut findings = self.dns_findings(pattern, tenant, identities, &addresses).await;
@@ -102,7 +103,12 @@ impl Looker {
     }
 
     /// Where the name of an entry of `tenant` leads, first of all; then its ownership record, and CAA records.
-    pub async fn look_at_dns(&self, pattern: &Pattern, tenant: &str, identities: &[String]) -> Vec<Finding> {
+    pub async fn look_at_dns(
+        &self,
+        pattern: &Pattern,
+        tenant: &str,
+        identities: Option<&[String]>,
+    ) -> Vec<Finding> {
         self.dns_findings(pattern, tenant, identities, &self.edge_addresses().await).await
     }
 
@@ -116,7 +122,7 @@ impl Looker {
         &self,
         pattern: &Pattern,
         tenant: &str,
-        identities: &[String],
+        identities: Option<&[String]>,
         addresses: &BTreeSet<IpAddr>,
     ) -> Vec<Finding> {
         let route = self.dns.route(&probe_name(pattern)).await;
@@ -126,8 +132,12 @@ impl Looker {
             let texts = self.dns.texts(&ownership_name(pattern)).await;
             findings.push(judge::ownership(pattern, &self.edge, tenant, &texts));
         }
-        if !identities.is_empty() {
-            findings.push(judge::caa(pattern, identities, &self.dns.caa(pattern.name().as_str()).await));
+        match identities {
+            None => findings.push(judge::caa_unknown()),
+            Some([]) => {}
+            Some(identities) => {
+                findings.push(judge::caa(pattern, identities, &self.dns.caa(pattern.name().as_str()).await));
+            }
         }
         findings
     }

@@ -17,7 +17,7 @@ use crate::{
         Store, StoreError,
         domain_table::{
             DomainRecord, DomainStatus,
-            checks::{Checks, Outcome, get_checked, put_checks},
+            checks::{Checks, get_checked, put_checks},
         },
         instant::Micros,
     },
@@ -46,18 +46,18 @@ impl NameCheck {
         Ok(looked_at.map(|(record, old)| Unchecked { record, old }))
     }
 
-    /// Looks at the name and writes what is found. `identities` are those of our CAs.
+    /// Looks at the name and writes what is found, unless the entry was changed meanwhile. `identities` are those of our CAs, if known.
     pub(super) async fn look(
         &self,
         entry: &Unchecked,
-        identities: &[String],
+        identities: Option<&[String]>,
     ) -> Result<(Checks, Option<Standing>), StoreError> {
-        let DomainRecord { pattern, tenant, status, .. } = &entry.record;
+        let DomainRecord { pattern, tenant, status, version, .. } = &entry.record;
         let findings = self.looker.look(pattern, tenant, *status, identities).await;
         let now = Micros::of(clock::wall());
         let Course { checks, standing } = self.rules.follow(&entry.record, entry.old.as_ref(), findings, now);
         // Before the status, so that who sees the new one sees why.
-        match put_checks(&self.store, pattern, &checks).await {
+        match put_checks(&self.store, pattern, *version, &checks).await {
             Ok(()) | Err(StoreError::Conflict) => Ok((checks, standing)),
             Err(error) => Err(error),
         }
@@ -71,20 +71,14 @@ pub(super) fn is_looked_at(status: DomainStatus) -> bool {
     }
 }
 
-/// Says in the log what `checks` have changed, if they have; returns whether.
-pub(super) fn say_changed(pattern: &Pattern, report: &Report, checks: &Checks) -> bool {
+/// Says in the log what checks have changed, if they have, and `why`; returns whether.
+pub(super) fn say_changed(pattern: &Pattern, report: &Report, why: &str) -> bool {
     let is_changed = report.action != Action::Keep;
     if is_changed {
-        let (from, to, why) = (report.from(), report.to(), worst(checks));
+        let (from, to) = (report.from(), report.to());
         info!(name = %pattern, from, to, tenant = report.tenant, why, "domain changed by its checks");
     }
     is_changed
-}
-
-/// What log and event say of the reason: the first finding that failed, or else the first.
-pub(super) fn worst(checks: &Checks) -> &str {
-    let failed = checks.findings.iter().find(|finding| finding.outcome == Outcome::Failed);
-    failed.or(checks.findings.first()).map_or("", |finding| finding.detail.as_str())
 }
 
 /// The lease for it, of which the fleet has one.
@@ -93,4 +87,6 @@ pub(super) const JOB: &str = "domain-checks";
 pub(super) const LEASE: Duration = Duration::from_secs(90);
 pub(super) const RENEW: Duration = Duration::from_secs(30);
 /// Looks at once: most wait for DNS servers that do not answer.
-pub(super) const AT_ONCE: usize = 64;
+pub(super) const AT_ONCE: usize = 256;
+/// Looks at once at names of one tenant.
+pub(super) const OF_A_TENANT: usize = AT_ONCE / 4;

@@ -18,9 +18,9 @@ use tracing::warn;
 use super::{
     course::CourseRules,
     dns::NoResolver,
-    due::{Candidate, Candidates, earliest, is_due, is_unsettled, settled_after},
+    due::{Backlog, Candidate, Candidates, earliest, is_due, is_unsettled, settled_after},
     look::Looker,
-    name_check::{AT_ONCE, JOB, LEASE, NameCheck, RENEW, say_changed, worst},
+    name_check::{AT_ONCE, JOB, LEASE, NameCheck, OF_A_TENANT, RENEW, say_changed},
 };
 use crate::{
     clock,
@@ -202,27 +202,33 @@ impl Pass {
         if order.is_empty() || clock::now() >= until {
             return LeaseState::Held;
         }
-        // None, where a CA does not say it in time: what may be permitted is not taken for forbidden.
+        // Unknown, where a CA does not say it in time: what may be permitted is not taken for forbidden.
         let limit = IDENTITIES.min(until.saturating_duration_since(clock::now()));
         let identities = timeout(limit, self.names.looker.identities()).await.unwrap_or_default();
         let (identities, pace) = (Arc::new(identities), Arc::new(Mutex::new(self.pace())));
-        let (mut order, mut looks) = (order.into_iter(), JoinSet::new());
+        let (mut backlog, mut looks) = (Backlog::new(order, OF_A_TENANT), JoinSet::new());
         let mut renewals = interval_at((clock::now() + RENEW).into(), RENEW);
         let end = sleep_until(until.into());
         tokio::pin!(end);
         loop {
-            for Candidate { pattern, .. } in order.by_ref().take(AT_ONCE.saturating_sub(looks.len())) {
+            while looks.len() < AT_ONCE
+                && let Some(Candidate { pattern, tenant, .. }) = backlog.take()
+            {
                 let (this, identities, pace) = (Arc::clone(self), Arc::clone(&identities), Arc::clone(&pace));
                 looks.spawn(async move {
-                    let looked = this.look(&pattern, &identities, &pace).await;
-                    (pattern, looked)
+                    let looked = this.look(&pattern, identities.as_deref(), &pace).await;
+                    (pattern, tenant, looked)
                 });
             }
             // Those that are under way at the end are dropped with `looks`.
             tokio::select! {
                 looked = looks.join_next() => match looked {
                     None => return LeaseState::Held,
-                    Some(looked) => tally.note(looked.ok()),
+                    Some(Ok((pattern, tenant, looked))) => {
+                        backlog.ended(&tenant);
+                        tally.note(Some((pattern, looked)));
+                    }
+                    Some(Err(_)) => tally.note(None),
                 },
                 () = &mut end => return LeaseState::Held,
                 _ = renewals.tick() => {
@@ -241,7 +247,7 @@ impl Pass {
         pace
     }
 
-    async fn look(&self, pattern: &Pattern, identities: &[String], pace: &Mutex<Interval>) -> Looked {
+    async fn look(&self, pattern: &Pattern, identities: Option<&[String]>, pace: &Mutex<Interval>) -> Looked {
         match self.try_look(pattern, identities, pace).await {
             Ok(looked) => looked,
             Err(error) => {
@@ -255,7 +261,7 @@ impl Pass {
     async fn try_look(
         &self,
         pattern: &Pattern,
-        identities: &[String],
+        identities: Option<&[String]>,
         pace: &Mutex<Interval>,
     ) -> Result<Looked, StoreError> {
         let Some(entry) = self.names.read(pattern).await? else { return Ok(Looked::Gone) };
@@ -269,10 +275,11 @@ impl Pass {
             let is_unsettled = is_unsettled(entry.record.status, &checks);
             return Ok(Looked::Done { is_changed: false, is_unsettled });
         };
-        let (store, version) = (&self.names.store, entry.record.version);
-        match follow_checks(store, pattern, version, standing, worst(&checks), self.audit_kept).await {
+        let (store, version, why) =
+            (&self.names.store, entry.record.version, self.names.rules.why(standing, &checks));
+        match follow_checks(store, pattern, version, standing, why, self.audit_kept).await {
             Ok(Decision { report, .. }) => {
-                Ok(Looked::Done { is_changed: say_changed(pattern, &report, &checks), is_unsettled: false })
+                Ok(Looked::Done { is_changed: say_changed(pattern, &report, why), is_unsettled: false })
             }
             Err(ChangeError::Store(error)) => Err(error),
             // Somebody has changed it meanwhile: the next look sees what it is now.

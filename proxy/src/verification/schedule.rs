@@ -1,11 +1,9 @@
 //! When which name is looked at: those that wait or fail by their pauses, all others once in an interval, each at its own time of it.
 //! Which names there are is told by the feed, so the schedule holds what is due soon and nothing else.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use super::fair_queue::{FairQueue, UnderWay};
 use crate::{
     name::Pattern,
     random::fraction_of,
@@ -19,16 +17,28 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Schedule {
     interval: Duration,
+    /// Since when.
+    began: Micros,
     entries: HashMap<Pattern, Entry>,
-    queue: BTreeSet<(Micros, Pattern)>,
-    /// Those of the queue whose first look somebody waits for.
-    first: BTreeSet<(Micros, Pattern)>,
+    queue: FairQueue,
+    /// Those whose first look somebody waits for.
+    first: FairQueue,
+    under_way: UnderWay,
 }
 
-#[derive(Debug, Clone, Copy)]
+/// A name whose look begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Taken {
+    pub(super) pattern: Pattern,
+    /// Whose it was then.
+    tenant: Arc<str>,
+}
+
+#[derive(Debug, Clone)]
 struct Entry {
     /// Of the entry that is known.
     version: u64,
+    tenant: Arc<str>,
     /// None while it is being looked at.
     due: Option<Micros>,
     /// Until when it is not forgotten: what the feed tells once more must not be taken for news.
@@ -36,15 +46,17 @@ struct Entry {
 }
 
 impl Schedule {
-    /// Nothing is due; names are looked at once in `interval`.
+    /// Nothing is due; names are looked at once in `interval`, by this instance since `began`. Of one tenant no more than `most` are looked at at
+    /// once.
     #[must_use]
-    pub(super) fn new(interval: Duration) -> Self {
-        Self { interval, entries: HashMap::new(), queue: BTreeSet::new(), first: BTreeSet::new() }
+    pub(super) fn new(interval: Duration, most: usize, began: Micros) -> Self {
+        let (queue, first) = Default::default();
+        Self { interval, began, entries: HashMap::new(), queue, first, under_way: UnderWay::new(most) }
     }
 
     /// An entry as the feed has it, perhaps once more.
     pub(super) fn told(&mut self, record: &DomainRecord, now: Micros) {
-        let known = self.entries.get(&record.pattern).copied();
+        let known = self.entries.get(&record.pattern);
         let is_news = known.is_none_or(|known| record.version > known.version);
         let due = match record.status {
             DomainStatus::Suspended | DomainStatus::Removed => return self.forget(&record.pattern),
@@ -53,6 +65,9 @@ impl Schedule {
             // After a change of holders many are told at once.
             DomainStatus::Failing => now.more(SPREAD.mul_f64(fraction(&record.pattern))),
             DomainStatus::Active if is_fresh(record, now) => now.more(FIRST),
+            DomainStatus::Active if known.is_none() && self.may_be_unconfirmed(&record.pattern, now) => {
+                now.more(SPREAD.mul_f64(fraction(&record.pattern)))
+            }
             DomainStatus::Active => {
                 let turn = self.turn(&record.pattern, now);
                 if turn > now.more(HORIZON) {
@@ -64,67 +79,50 @@ impl Schedule {
         // One that is being looked at comes again when that has ended.
         let is_running = known.is_some_and(|known| known.due.is_none());
         if !is_running && (known.is_some() || self.entries.len() < MOST) {
-            self.set(&record.pattern, record.version, due, now);
-            if is_fresh(record, now) {
-                self.first.insert((due, record.pattern.clone()));
+            let place = if is_fresh(record, now) { Place::First } else { Place::Queue };
+            let entry = Entry::of(record.version, Arc::from(record.tenant.as_str()), due, now);
+            self.set(&record.pattern, entry, place);
+        }
+    }
+
+    /// Up to `most` names that are due at `now`; each is left alone until [`Schedule::ended`]. First looks come first, so that nobody
+    /// waits behind many names that lead nowhere, and leave half to the others; each kind is shared between the tenants.
+    pub(super) fn take(&mut self, most: usize, now: Micros) -> Vec<Taken> {
+        let mut taken = self.first.take(most.div_ceil(2), now, &mut self.under_way);
+        for queue in [&mut self.queue, &mut self.first] {
+            taken.extend(queue.take(most - taken.len(), now, &mut self.under_way));
+        }
+        for (_, pattern) in &taken {
+            if let Some(entry) = self.entries.get_mut(pattern) {
+                entry.due = None;
             }
         }
+        taken.into_iter().map(|(tenant, pattern)| Taken { pattern, tenant }).collect()
     }
 
-    /// Up to `most` names that are due at `now`; each is left alone until [`Schedule::looked_at`]. First looks come first, so that nobody
-    /// waits behind another's many names that lead nowhere, and leave half to the others.
-    pub(super) fn take(&mut self, most: usize, now: Micros) -> Vec<Pattern> {
-        let due = |set: &BTreeSet<(Micros, Pattern)>, most| -> Vec<_> {
-            set.iter().take_while(|(due, _)| *due <= now).take(most).cloned().collect()
-        };
-        let mut taken = due(&self.first, most.div_ceil(2));
-        for place in &taken {
-            self.start(place);
-        }
-        let others = due(&self.queue, most - taken.len());
-        for place in &others {
-            self.start(place);
-        }
-        taken.extend(others);
-        taken.into_iter().map(|(_, pattern)| pattern).collect()
-    }
-
-    fn start(&mut self, place: &(Micros, Pattern)) {
-        self.queue.remove(place);
-        self.first.remove(place);
-        if let Some(entry) = self.entries.get_mut(&place.1) {
-            entry.due = None;
-        }
-    }
-
-    /// A name was looked at and its entry is of `version` now; `pause` says when again, or that its turn decides.
-    pub(super) fn looked_at(
-        &mut self,
-        pattern: &Pattern,
-        version: u64,
-        pause: Option<Duration>,
-        now: Micros,
-    ) {
-        let due = pause.map_or_else(|| self.turn(pattern, now), |pause| now.more(pause));
-        self.set(pattern, version, due, now);
+    /// The look at a name has ended: its entry is of a version now, and looked at again after a pause or, without one, at its turn; or `next` is
+    /// none, and it needs no look any more.
+    pub(super) fn ended(&mut self, taken: &Taken, next: Option<(u64, Option<Duration>)>, now: Micros) {
+        self.under_way.end(&taken.tenant);
+        let Some((version, pause)) = next else { return self.forget(&taken.pattern) };
+        let due = pause.map_or_else(|| self.turn(&taken.pattern, now), |pause| now.more(pause));
+        let entry = Entry::of(version, Arc::clone(&taken.tenant), due, now);
+        self.set(&taken.pattern, entry, Place::Queue);
     }
 
     /// A name needs no look any more.
-    pub(super) fn forget(&mut self, pattern: &Pattern) {
-        if let Some(Entry { due: Some(due), .. }) = self.entries.remove(pattern) {
-            let place = (due, pattern.clone());
-            self.queue.remove(&place);
-            self.first.remove(&place);
+    fn forget(&mut self, pattern: &Pattern) {
+        if let Some(Entry { due: Some(due), tenant, .. }) = self.entries.remove(pattern) {
+            self.queue.remove(&tenant, due, pattern);
+            self.first.remove(&tenant, due, pattern);
         }
     }
 
     /// Gives up what the feed tells again before it is due.
     pub(super) fn prune(&mut self, now: Micros) {
         let horizon = now.more(HORIZON);
-        let far = self.queue.iter().rev().take_while(|(due, _)| *due > horizon);
         let is_kept = |pattern| self.entries.get(pattern).is_some_and(|entry| entry.kept_until > now);
-        let gone: Vec<_> =
-            far.map(|(_, pattern)| pattern).filter(|pattern| !is_kept(*pattern)).cloned().collect();
+        let gone: Vec<_> = self.queue.beyond(horizon).filter(|pattern| !is_kept(*pattern)).cloned().collect();
         for pattern in gone {
             self.forget(&pattern);
         }
@@ -141,11 +139,35 @@ impl Schedule {
         last_turn(self.interval, pattern, now).more(self.interval)
     }
 
-    fn set(&mut self, pattern: &Pattern, version: u64, due: Micros, now: Micros) {
+    /// Whether the holder before this one may have found a name wrong at its turn, and not have looked again: the feed does not show it.
+    fn may_be_unconfirmed(&self, pattern: &Pattern, now: Micros) -> bool {
+        let is_first_reading = now < self.began.more(FIRST_READING);
+        is_first_reading && last_turn(self.interval, pattern, self.began).more(FRESH) > self.began
+    }
+
+    fn set(&mut self, pattern: &Pattern, entry: Entry, place: Place) {
         self.forget(pattern);
-        let kept_until = now.more(FRESH);
-        self.entries.insert(pattern.clone(), Entry { version, due: Some(due), kept_until });
-        self.queue.insert((due, pattern.clone()));
+        let queue = match place {
+            Place::First => &mut self.first,
+            Place::Queue => &mut self.queue,
+        };
+        if let Some(due) = entry.due {
+            queue.insert(&entry.tenant, due, pattern);
+        }
+        self.entries.insert(pattern.clone(), entry);
+    }
+}
+
+/// Where a name waits.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    First,
+    Queue,
+}
+
+impl Entry {
+    fn of(version: u64, tenant: Arc<str>, due: Micros, now: Micros) -> Self {
+        Self { version, tenant, due: Some(due), kept_until: now.more(FRESH) }
     }
 }
 
@@ -168,7 +190,10 @@ fn fraction(pattern: &Pattern) -> f64 {
 
 /// More than lies between two full readings of the feed, which tell what is due until then.
 const HORIZON: Duration = Duration::from_mins(75);
-const FRESH: Duration = Duration::from_mins(2);
+/// How long a change is news, and a first failure not confirmed: as long as that takes, and the two minutes until a holder that died is followed.
+const FRESH: Duration = Duration::from_mins(5);
+/// In which a new holder is told of all entries; the next reading comes an hour after that.
+const FIRST_READING: Duration = Duration::from_mins(30);
 /// Time for a new name's first handshake.
 const FIRST: Duration = Duration::from_secs(5);
 const SPREAD: Duration = Duration::from_mins(1);
@@ -194,10 +219,30 @@ mod tests {
         DomainRecord { status, changed_at: Some(changed_at), ..added_for_tests(&pattern(i)) }
     }
 
+    /// Of an instance that has looked at names for long.
+    fn schedule() -> Schedule {
+        Schedule::new(DAY, 64, start().less(DAY))
+    }
+
+    fn take(schedule: &mut Schedule, most: usize, now: Micros) -> Vec<Pattern> {
+        schedule.take(most, now).into_iter().map(|taken| taken.pattern).collect()
+    }
+
+    fn looked_at(
+        schedule: &mut Schedule,
+        pattern: &Pattern,
+        version: u64,
+        pause: Option<Duration>,
+        now: Micros,
+    ) {
+        let tenant = added_for_tests(pattern).tenant.into();
+        schedule.ended(&Taken { pattern: pattern.clone(), tenant }, Some((version, pause)), now);
+    }
+
     #[test]
     fn each_name_has_its_turn_once_in_an_interval_and_no_two_hours_have_many_more() {
         const NAMES: usize = 2400;
-        let mut schedule = Schedule::new(DAY);
+        let mut schedule = schedule();
         let mut looks = vec![0; NAMES];
         let mut most = 0;
         // Two days, a full reading each hour, and what is due taken each ten minutes.
@@ -209,12 +254,12 @@ mod tests {
                 schedule.prune(now);
                 assert!(schedule.len() < NAMES / 10, "{} of {NAMES} are held", schedule.len());
             }
-            let taken = schedule.take(usize::MAX, now);
+            let taken = take(&mut schedule, usize::MAX, now);
             most = most.max(taken.len());
-            for looked_at in taken {
-                let i = (0..NAMES).find(|i| pattern(*i) == looked_at).unwrap();
+            for found in taken {
+                let i = (0..NAMES).find(|i| pattern(*i) == found).unwrap();
                 looks[i] += 1;
-                schedule.looked_at(&looked_at, 1, None, now);
+                looked_at(&mut schedule, &found, 1, None, now);
             }
         }
         // The first and the last turn may lie at the edges of the two days.
@@ -225,22 +270,22 @@ mod tests {
 
     #[test]
     fn news_come_before_turns_and_what_is_told_again_is_no_news() {
-        let mut schedule = Schedule::new(DAY);
+        let mut schedule = schedule();
         let now = start();
         schedule.told(&record(0, DomainStatus::Pending, now), now);
         schedule.told(&record(1, DomainStatus::Active, now), now);
-        assert_eq!(schedule.take(9, now), [pattern(0)]);
+        assert_eq!(take(&mut schedule, 9, now), [pattern(0)]);
         schedule.told(&record(0, DomainStatus::Pending, now), now.more(Duration::from_secs(1)));
-        assert_eq!(schedule.take(9, now.more(Duration::from_secs(1))), [], "being looked at");
-        schedule.looked_at(&pattern(0), 1, Some(Duration::from_secs(10)), now);
+        assert_eq!(take(&mut schedule, 9, now.more(Duration::from_secs(1))), [], "being looked at");
+        looked_at(&mut schedule, &pattern(0), 1, Some(Duration::from_secs(10)), now);
         let later = now.more(Duration::from_secs(5));
         schedule.told(&record(0, DomainStatus::Pending, now), later);
-        assert_eq!(schedule.take(9, later), [pattern(1)]);
-        assert_eq!(schedule.take(9, now.more(Duration::from_secs(10))), [pattern(0)]);
-        schedule.looked_at(&pattern(0), 2, None, later);
+        assert_eq!(take(&mut schedule, 9, later), [pattern(1)]);
+        assert_eq!(take(&mut schedule, 9, now.more(Duration::from_secs(10))), [pattern(0)]);
+        looked_at(&mut schedule, &pattern(0), 2, None, later);
         schedule.told(&record(0, DomainStatus::Suspended, later), later);
         assert_eq!(
-            schedule.take(9, later.more(DAY)),
+            take(&mut schedule, 9, later.more(DAY)),
             [],
             "suspended, and the other is still being looked at"
         );
@@ -248,15 +293,15 @@ mod tests {
 
     #[test]
     fn a_new_name_is_looked_at_once_however_often_the_feed_tells_it() {
-        let mut schedule = Schedule::new(DAY);
+        let mut schedule = schedule();
         let mut looks = 0;
         for second in 0..60 {
             let now = start().more(Duration::from_secs(second));
             schedule.told(&record(0, DomainStatus::Active, start()), now);
             schedule.prune(now);
-            for pattern in schedule.take(1, now) {
+            for pattern in take(&mut schedule, 1, now) {
                 looks += 1;
-                schedule.looked_at(&pattern, 1, None, now);
+                looked_at(&mut schedule, &pattern, 1, None, now);
             }
         }
         assert_eq!(looks, 1);
@@ -266,30 +311,75 @@ mod tests {
 
     #[test]
     fn a_new_name_does_not_wait_behind_many_that_fail() {
-        let (mut schedule, now) = (Schedule::new(DAY), start());
+        let (mut schedule, now) = (schedule(), start());
         for i in 1..=100 {
             schedule.told(&record(i, DomainStatus::Pending, start().less(DAY)), now.less(DAY / 2));
         }
         schedule.told(&record(0, DomainStatus::Pending, now), now);
-        let taken = schedule.take(4, now);
+        let taken = take(&mut schedule, 4, now);
         assert!(taken.len() == 4 && taken.contains(&pattern(0)), "{taken:?}");
         for i in 101..=200 {
             schedule.told(&record(i, DomainStatus::Pending, now), now);
         }
-        let taken = schedule.take(4, now);
+        let taken = take(&mut schedule, 4, now);
         let old = (1..=100).map(pattern).filter(|old| taken.contains(old)).count();
         assert_eq!((taken.len(), old), (4, 2), "nor do the others wait behind many that are new");
     }
 
     #[test]
+    fn a_tenant_whose_names_never_answer_keeps_no_other_waiting() {
+        let (mut schedule, now) = (schedule(), start());
+        let of = |tenant: &str, i| DomainRecord {
+            tenant: tenant.to_owned(),
+            ..record(i, DomainStatus::Pending, now)
+        };
+        for i in 1..=1000 {
+            schedule.told(&of("acme", i), now);
+            schedule.told(&DomainRecord { changed_at: Some(now.less(DAY)), ..of("acme", i + 1000) }, now);
+        }
+        let silent = schedule.take(256, now);
+        assert_eq!(silent.len(), 64, "the rest is left to others");
+        schedule.told(&of("zeta", 0), now);
+        assert_eq!(take(&mut schedule, 192, now), [pattern(0)]);
+        // What was removed and added again while it was looked at takes another place, and frees none.
+        for Taken { pattern, .. } in &silent {
+            let removed =
+                DomainRecord { status: DomainStatus::Removed, pattern: pattern.clone(), ..of("acme", 0) };
+            schedule.told(&removed, now);
+            schedule.told(&DomainRecord { status: DomainStatus::Pending, version: 9, ..removed }, now);
+        }
+        assert_eq!(schedule.take(191, now), []);
+        schedule.ended(&silent[0], None, now);
+        assert_eq!(schedule.take(191, now).len(), 1);
+    }
+
+    #[test]
+    fn a_new_holder_looks_again_at_what_the_last_may_have_found_wrong_once() {
+        let names = 20_000;
+        let told = |began: Micros, now: Micros| {
+            let mut schedule = Schedule::new(DAY, usize::MAX, began);
+            (0..names).for_each(|i| schedule.told(&record(i, DomainStatus::Active, start().less(DAY)), now));
+            schedule.take(usize::MAX, now.more(SPREAD)).len()
+        };
+        let in_a_minute = names / (24 * 60);
+        let (first, later) = (told(start(), start()), told(start().less(HORIZON), start()));
+        assert!((in_a_minute * 3..in_a_minute * 9).contains(&first), "{first}");
+        assert!(later < in_a_minute * 3, "{later}");
+        // A first look that the last holder did not come to.
+        let mut schedule = Schedule::new(DAY, 64, start());
+        schedule.told(&record(0, DomainStatus::Active, start().less(Duration::from_mins(3))), start());
+        assert_eq!(take(&mut schedule, 9, start().more(FIRST)), [pattern(0)]);
+    }
+
+    #[test]
     fn what_changed_while_it_was_looked_at_is_due_by_the_look() {
-        let mut schedule = Schedule::new(DAY);
+        let mut schedule = schedule();
         schedule.told(&record(0, DomainStatus::Pending, start()), start());
-        schedule.take(1, start());
+        take(&mut schedule, 1, start());
         let changed = DomainRecord { version: 2, ..record(0, DomainStatus::Pending, start()) };
         schedule.told(&changed, start());
-        schedule.looked_at(&pattern(0), 1, Some(DAY), start());
+        looked_at(&mut schedule, &pattern(0), 1, Some(DAY), start());
         schedule.told(&changed, start());
-        assert_eq!(schedule.take(1, start()), [pattern(0)], "the feed tells a change more than once");
+        assert_eq!(take(&mut schedule, 1, start()), [pattern(0)], "the feed tells a change more than once");
     }
 }

@@ -46,7 +46,10 @@ pub(super) fn checks(config: &Arc<Config>, name: &ServerName) -> Vec<Check> {
 
 async fn entry((config, name): (Arc<Config>, ServerName)) -> Vec<Finding> {
     vec![match find(&config, &name).await {
-        Ok(domain) => judge_entry(&name, &domain, config.domains.default_target.is_some()),
+        Ok(domain) => {
+            let is_checked = !config.verification.edge_names.is_empty();
+            judge_entry(&name, &domain, config.domains.default_target.is_some(), is_checked)
+        }
         Err(error) => {
             let remedy = format!("`gatehouse domain add {name}` serves it");
             Finding::error("entry", error, remedy).at_most(Severity::Note, config.domains.ask.is_some())
@@ -59,7 +62,7 @@ async fn find(config: &Config, name: &ServerName) -> Result<Domain, String> {
     access.domain(&Pattern::Exact(name.clone())).await.map_err(|error| error_chain(&error))
 }
 
-fn judge_entry(name: &ServerName, domain: &Domain, has_default: bool) -> Finding {
+fn judge_entry(name: &ServerName, domain: &Domain, has_default: bool, is_checked: bool) -> Finding {
     let target = domain.target.as_ref().map_or_else(|| "the default target".to_owned(), ToString::to_string);
     let Domain { domain: entry, status, tenant, source, .. } = domain;
     let pair = match domain.settings.www {
@@ -76,6 +79,10 @@ fn judge_entry(name: &ServerName, domain: &Domain, has_default: bool) -> Finding
             "set domains.default_target, or give the entry a target with `--replace`",
         ),
         DomainStatus::Active => Finding::ok("entry", found),
+        DomainStatus::Failing | DomainStatus::Pending if !is_checked => {
+            let found = format!("{found}, and nothing checks it: verification.edge_names is empty");
+            Finding::error("entry", found, UNCHECKED).at_most(Severity::Warning, status.is_served())
+        }
         DomainStatus::Failing => {
             Finding::warning("entry", found, "see the checks that failed; it is still served")
         }
@@ -200,7 +207,7 @@ async fn leads_here((config, name): (Arc<Config>, ServerName)) -> Vec<Finding> {
     // It is the entry's own name that an ownership record proves.
     let is_counterpart = domain.as_ref().is_ok_and(|domain| domain.has_counterpart(&name));
     let tenant = domain.map_or_else(|_| String::new(), |domain| domain.tenant);
-    let found = looker.look_at_dns(&Pattern::Exact(name), &tenant, &identities).await;
+    let found = looker.look_at_dns(&Pattern::Exact(name), &tenant, identities.as_deref()).await;
     let found =
         found.into_iter().filter(|finding| !(is_counterpart && finding.check == checks::Check::Ownership));
     found.map(of_look).collect()
@@ -223,6 +230,7 @@ fn of_look(finding: checks::Finding) -> Finding {
     }
 }
 
+const UNCHECKED: &str = "set verification.edge_names, with verification.required = \"none\", until it is active; or `gatehouse domain add NAME --verified`";
 const NO_REMEDY: &str = "see the other lines, and run this again";
 const SECONDS_A_DAY: u64 = 24 * 3600;
 
@@ -282,7 +290,7 @@ mod tests {
         ] {
             let settings = DomainSettings { www: Some(www), ..DomainSettings::default() };
             let domain = Domain { settings, ..domain(DomainStatus::Active) };
-            let found = judge_entry(&ServerName::parse(asked).unwrap(), &domain, true).found;
+            let found = judge_entry(&ServerName::parse(asked).unwrap(), &domain, true, true).found;
             assert!(found.starts_with(told.unwrap_or("`a.example` is active")), "{asked} {www}: {found}");
         }
     }
@@ -296,9 +304,14 @@ mod tests {
             (DomainStatus::Pending, true, Severity::Error),
             (DomainStatus::Suspended, true, Severity::Error),
         ] {
-            let found = judge_entry(&ServerName::parse("a.example").unwrap(), &domain(status), has_default);
-            assert_eq!(found.severity, expected, "{status:?}");
-            assert_eq!(found.remedy.is_none(), expected == Severity::Ok, "{status:?}");
+            let name = ServerName::parse("a.example").unwrap();
+            for is_checked in [true, false] {
+                let found = judge_entry(&name, &domain(status), has_default, is_checked);
+                assert_eq!(found.severity, expected, "{status:?}");
+                assert_eq!(found.remedy.is_none(), expected == Severity::Ok, "{status:?}");
+                let stays = !is_checked && matches!(status, DomainStatus::Failing | DomainStatus::Pending);
+                assert_eq!(found.remedy.is_some_and(|remedy| remedy == UNCHECKED), stays, "{status:?}");
+            }
         }
     }
 }

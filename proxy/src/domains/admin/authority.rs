@@ -84,8 +84,8 @@ pub enum AuthorityRefusal {
     Unverified(Pattern),
     /// A tenant asks for another rate of requests.
     RequestRate(Pattern),
-    /// A tenant asks for a suspension or its end, for the removal of what is suspended, behind which it could be added anew, or for a name
-    /// below a wildcard that is suspended.
+    /// A tenant asks for a suspension or its end, for the removal of what is suspended, behind which it could be added anew, for a name
+    /// below a wildcard that is suspended, or for the other name of a pair that is.
     Suspension(Pattern),
     /// The ask endpoint serves it, or may, and a tenant's entry would decide in its place.
     Asked(Pattern),
@@ -224,6 +224,9 @@ pub(super) fn check_pair(
     if is_new && counterpart.is_some_and(|other| other.settings.is_pair()) {
         return Err(AuthorityRefusal::InPair(new.pattern.clone()).into());
     }
+    if request.by.tenant().is_some() {
+        check_suspended_pair(entry, new, others)?;
+    }
     let was_pair = entry.is_some_and(|entry| entry.settings.is_pair());
     let Some(other) = new.settings.counterpart(&new.pattern).filter(|_| is_new || !was_pair) else {
         return Ok(None);
@@ -253,6 +256,34 @@ pub(super) fn check_pair(
         return Err(AuthorityRefusal::CounterpartUnproven(other).into());
     }
     if is_shared { Err(AuthorityRefusal::Overlap(other).into()) } else { Ok(None) }
+}
+
+/// Whether a tenant's `new`, in the place of `entry`, leaves alone what the suspension of a pair withdraws: an entry of its own would serve the
+/// other name again, and so would a wildcard once the suspended entry no longer speaks for it.
+fn check_suspended_pair(
+    entry: Option<&DomainRecord>,
+    new: &DomainRecord,
+    others: &Others,
+) -> Result<(), Refusal> {
+    let is_suspended = |entry: &&DomainRecord| entry.status == DomainStatus::Suspended;
+    let counterpart = others.counterpart.as_ref().filter(is_suspended);
+    if entry.is_none() && counterpart.is_some_and(|other| other.tenant == new.tenant) {
+        return Err(AuthorityRefusal::Suspension(new.pattern.clone()).into());
+    }
+    let spoke_for = entry.filter(is_suspended).and_then(|entry| entry.settings.counterpart(&entry.pattern));
+    match spoke_for.filter(|_| !new.settings.is_pair()) {
+        Some(other) => Err(AuthorityRefusal::Suspension(Pattern::Exact(other)).into()),
+        None => Ok(()),
+    }
+}
+
+/// Whether an entry of the same tenant serves the name of `new` already, as the other name of its pair, and on a proof that holds for it: `new`,
+/// which decides from now on, would take it down until its own proof came.
+pub(super) fn is_served_in_pair(new: &DomainRecord, others: &Others, rules: &Rules) -> bool {
+    let is_pair = |other: &&DomainRecord| other.tenant == new.tenant && other.settings.is_pair();
+    let is_served = others.counterpart.as_ref().filter(is_pair).is_some_and(|other| other.status.is_served());
+    // Who has a name has those below it, and not the one above.
+    is_served && (rules.required != RequiredProof::Txt || new.pattern.name().has_www())
 }
 
 fn is_listed(entry: &StaticDomain, pattern: &Pattern) -> bool {

@@ -167,7 +167,7 @@ fn each_change_is_told_from_what_to_what() {
         (
             Some(record(a, Failing, "acme")),
             present(a, "", Existing::Keep),
-            "status failing -> active [active]",
+            "unchanged; it has target https://a.example, tenant acme, status failing [failing]",
         ),
         (
             Some(record(a, Suspended, "acme")),
@@ -303,7 +303,11 @@ fn a_new_entry_waits_for_its_proof_and_keeps_it() {
         (Txt, Some(Suspended), "", Suspended),
     ] {
         assert_eq!(status(required, there, tenant, Proof::Needed), expected, "{required} {there:?} {tenant}");
-        let waived = if there == Some(Suspended) { Suspended } else { Active };
+        let waived = match there {
+            Some(Suspended) => Suspended,
+            Some(Failing) => Failing,
+            _ => Active,
+        };
         assert_eq!(status(required, there, tenant, Proof::Waived), waived, "{required} {there:?} {tenant}");
     }
 }

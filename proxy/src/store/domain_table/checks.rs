@@ -6,7 +6,7 @@ use std::{borrow::Cow, collections::HashMap};
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::{DomainRecord, item, key};
+use super::{DomainRecord, is_of_version, item, key};
 use crate::{
     label,
     name::Pattern,
@@ -23,6 +23,9 @@ pub struct Checks {
     pub failures: u32,
     /// Since when the name leads elsewhere, if it does.
     pub away_since: Option<Micros>,
+    /// Those that failed when they were made last, and could not be made now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unresolved: Vec<Check>,
     /// One of each check that was made.
     pub findings: Vec<Finding>,
 }
@@ -81,7 +84,7 @@ label! {
         PassedOn = "passed_on",
         /// There is no such record.
         NoRecord = "no_record",
-        /// The DNS servers do not answer.
+        /// The DNS servers do not answer, or the CA does not say by which names CAA records may permit it.
         NoAnswer = "no_answer",
         /// The edge's own names have no address.
         EdgeUnresolved = "edge_unresolved",
@@ -149,23 +152,26 @@ impl Checks {
             ("findings".to_owned(), AttributeValue::L(findings.collect())),
         ]);
         map.extend(self.away_since.map(|since| ("away_since".to_owned(), text(&since.to_string()))));
+        if !self.unresolved.is_empty() {
+            let checks = self.unresolved.iter().map(|check| text(check.as_str())).collect();
+            map.insert("unresolved".to_owned(), AttributeValue::L(checks));
+        }
         AttributeValue::M(map)
     }
 
     /// What of `item` can be understood: what others wrote there is as if no check had been made.
     fn read(item: &Item) -> Option<Self> {
         let map = item.get(CHECKS)?.as_m().ok()?;
-        let findings = map.get("findings").and_then(|findings| findings.as_l().ok());
+        let list = |key: &str| {
+            let list = map.get(key).and_then(|list| list.as_l().ok());
+            list.into_iter().flatten().take(Check::ALL.len())
+        };
         Some(Self {
             checked_at: instant(map, "checked_at")?,
             failures: map.get("failures").and_then(|n| n.as_n().ok()?.parse().ok()).unwrap_or(0),
             away_since: instant(map, "away_since"),
-            findings: findings
-                .into_iter()
-                .flatten()
-                .take(Check::ALL.len())
-                .filter_map(Finding::read)
-                .collect(),
+            unresolved: list("unresolved").filter_map(|check| labelled(check.as_s().ok()?)).collect(),
+            findings: list("findings").filter_map(Finding::read).collect(),
         })
     }
 }
@@ -192,16 +198,25 @@ pub async fn get_checked(
     item.as_ref().map(|item| Ok((DomainRecord::read(item)?, Checks::read(item)))).transpose()
 }
 
-/// Writes what was found out about the entry of `pattern`; [`StoreError::Conflict`] when there is none.
-pub async fn put_checks(store: &Store, pattern: &Pattern, checks: &Checks) -> Result<(), StoreError> {
+/// Writes what was found out about the entry of `pattern` when it was of version `seen` (0: made by hand, without one);
+/// [`StoreError::Conflict`] when there is none, or another: it may have been removed and made anew, even by another tenant.
+pub async fn put_checks(
+    store: &Store,
+    pattern: &Pattern,
+    seen: u64,
+    checks: &Checks,
+) -> Result<(), StoreError> {
     let update = store.client().update_item().table_name(&store.tables().domains);
+    let mut values = Item::from([(":checks".to_owned(), checks.write())]);
+    let is_seen = is_of_version(seen, &mut values);
     let update = update
         .set_key(Some(key(pattern)))
         .update_expression("SET #checks = :checks")
-        .condition_expression("attribute_exists(#domain)")
+        .condition_expression(format!("attribute_exists(#domain) AND ({is_seen})"))
         .expression_attribute_names("#checks", CHECKS)
         .expression_attribute_names("#domain", "domain")
-        .expression_attribute_values(":checks", checks.write());
+        .expression_attribute_names("#version", "version")
+        .set_expression_attribute_values(Some(values));
     update.send().await?;
     Ok(())
 }
@@ -244,6 +259,7 @@ mod tests {
             checked_at: Micros::from_epoch(7_000_000),
             failures: 3,
             away_since: Some(Micros::from_epoch(5_000_000)),
+            unresolved: vec![Check::Https],
             findings: vec![
                 finding(Check::Dns, Outcome::Failed, Reason::LeadsElsewhere, Some("set the CNAME record")),
                 finding(Check::Caa, Outcome::Passed, Reason::Permitted, None),
@@ -255,11 +271,11 @@ mod tests {
     async fn checks_are_kept_beside_an_entry_and_change_nothing_of_it() {
         let store = faulty_with_tables("seed=3").await;
         let pattern = Pattern::parse("a.example").unwrap();
-        assert!(matches!(put_checks(&store, &pattern, &checks()).await, Err(StoreError::Conflict)));
+        assert!(matches!(put_checks(&store, &pattern, 0, &checks()).await, Err(StoreError::Conflict)));
         let record = added_for_tests(&pattern);
         domain_table::put(&store, &record, 0).await.unwrap();
         assert_eq!(get_checked(&store, &pattern).await.unwrap(), Some((record.clone(), None)));
-        put_checks(&store, &pattern, &checks()).await.unwrap();
+        put_checks(&store, &pattern, 1, &checks()).await.unwrap();
         assert_eq!(get_checked(&store, &pattern).await.unwrap(), Some((record.clone(), Some(checks()))));
         let renewed = DomainRecord { version: 2, ..record.clone() };
         domain_table::put(&store, &renewed, 1).await.unwrap();
@@ -275,11 +291,48 @@ mod tests {
             DomainRecord { status: DomainStatus::Removed, version: 2, expires_at: Some(9), ..record.clone() };
         let again = DomainRecord { version: 3, ..record.clone() };
         domain_table::replace(&store, &record, None, &audit(), &[]).await.unwrap();
-        put_checks(&store, &pattern, &checks()).await.unwrap();
+        put_checks(&store, &pattern, 1, &checks()).await.unwrap();
         domain_table::replace(&store, &gone, Some(&record), &audit(), &[]).await.unwrap();
         assert!(get_checked(&store, &pattern).await.unwrap().unwrap().1.is_some());
         domain_table::replace(&store, &again, Some(&gone), &audit(), &[]).await.unwrap();
         assert_eq!(get_checked(&store, &pattern).await.unwrap(), Some((again, None)));
+    }
+
+    #[tokio::test]
+    async fn what_was_found_of_another_life_of_an_entry_is_not_written() {
+        let store = faulty_with_tables("seed=3").await;
+        let pattern = Pattern::parse("a.example").unwrap();
+        let record = added_for_tests(&pattern);
+        let gone =
+            DomainRecord { status: DomainStatus::Removed, version: 2, expires_at: Some(9), ..record.clone() };
+        let again = DomainRecord { version: 3, ..record.clone() };
+        let moved = DomainRecord { version: 4, tenant: "zeta".to_owned(), ..record.clone() };
+        domain_table::replace(&store, &record, None, &audit(), &[]).await.unwrap();
+        domain_table::replace(&store, &gone, Some(&record), &audit(), &[]).await.unwrap();
+        domain_table::replace(&store, &again, Some(&gone), &audit(), &[]).await.unwrap();
+        for seen in [0, 1, 2] {
+            let late = put_checks(&store, &pattern, seen, &checks()).await;
+            assert!(matches!(late, Err(StoreError::Conflict)), "{seen}: {late:?}");
+        }
+        assert_eq!(get_checked(&store, &pattern).await.unwrap(), Some((again.clone(), None)));
+        put_checks(&store, &pattern, 3, &checks()).await.unwrap();
+        domain_table::replace(&store, &moved, Some(&again), &audit(), &[]).await.unwrap();
+        assert_eq!(
+            get_checked(&store, &pattern).await.unwrap(),
+            Some((moved, None)),
+            "it was its former tenant's"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_entry_made_by_hand_has_checks_too() {
+        let store = faulty_with_tables("seed=3").await;
+        let pattern = Pattern::parse("a.example").unwrap();
+        let domain = AttributeValue::S(pattern.to_string());
+        let put = store.client().put_item().table_name(&store.tables().domains);
+        put.item("domain", domain).send().await.unwrap();
+        put_checks(&store, &pattern, 0, &checks()).await.unwrap();
+        assert_eq!(get_checked(&store, &pattern).await.unwrap().unwrap().1, Some(checks()));
     }
 
     #[test]

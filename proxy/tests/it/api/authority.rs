@@ -133,6 +133,13 @@ fn a_tenant_does_not_end_a_suspension() {
     own.expect(403, "POST", "domains", &json!({ "domain": "b.customer.test", "verified": true }));
     let reply = own.call_for("PATCH", &format!("domains/{SHOP}"), &json!({ "host": "client" }), Some("*"));
     assert_eq!((reply.status, reply.json().unwrap()["domain"]["status"].as_str()), (200, Some("suspended")));
+    // Of a pair, neither name.
+    let pair = "pair.customer.test";
+    own.expect(201, "POST", "domains", &json!({ "domain": pair, "www": "serve" }));
+    a.command(&["domain", "suspend", pair]).unwrap();
+    own.expect(403, "POST", "domains", &json!({ "domain": format!("www.{pair}") }));
+    let reply = own.call_for("PATCH", &format!("domains/{pair}"), &json!({ "www": "off" }), Some("*"));
+    assert_eq!(reply.status, 403, "{reply:?}");
 }
 
 #[test]

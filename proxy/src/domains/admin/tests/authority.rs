@@ -227,12 +227,120 @@ fn a_suspension_is_the_operators() {
 }
 
 #[test]
+fn a_suspended_pair_is_escaped_by_neither_of_its_names() {
+    let of = |www, status| {
+        let entry = record("https://a.example", status, OWN);
+        with_settings(entry, DomainSettings { www: Some(www), ..DomainSettings::default() })
+    };
+    let refused = |name| Err(AuthorityRefusal::Suspension(pattern(name)).into());
+    let addition = || present("https://b.example", "", Existing::Replace);
+    for www in [WwwPair::Redirect, WwwPair::Serve, WwwPair::Off] {
+        for status in [DomainStatus::Suspended, DomainStatus::Active] {
+            let others = Others { counterpart: Some(of(www, status)), ..Others::default() };
+            let added = |request: &Request| {
+                let decision = decide(request, None, &others, TABLE, &lenient(), at(9))?;
+                Ok(decision.record.status)
+            };
+            let expected = match status {
+                DomainStatus::Suspended => refused("www.shop.example"),
+                _ => Ok(DomainStatus::Active),
+            };
+            assert_eq!(added(&by_tenant("www.shop.example", addition())), expected, "{www:?} {status:?}");
+            let theirs = present("https://b.example", OWN, Existing::Replace);
+            let by_operator = by_operator(&pattern("www.shop.example"), theirs);
+            assert_eq!(added(&by_operator), Ok(DomainStatus::Active), "{www:?} {status:?}");
+        }
+    }
+    let turned = |www| Wanted::Patched(Patch { www, ..Patch::default() });
+    let replaced = match addition() {
+        Wanted::Present { target, tenant, existing, proof, .. } => {
+            let settings = DomainSettings { www: Some(WwwPair::Off), ..DomainSettings::default() };
+            Wanted::Present { target, settings, tenant, existing, proof }
+        }
+        other => other,
+    };
+    let there = of(WwwPair::Serve, DomainStatus::Suspended);
+    let decided = |request: &Request| {
+        let decision = decide(request, Some(&there), &Others::default(), TABLE, &lenient(), at(9));
+        decision.map(|decision| decision.record.status)
+    };
+    for wanted in [turned(PatchField::Set(WwwPair::Off)), turned(PatchField::Clear), replaced] {
+        let said = decided(&by_tenant("shop.example", wanted.clone()));
+        assert_eq!(said, refused("www.shop.example"), "a wildcard would serve it: {wanted:?}");
+        assert!(decided(&by_operator(&pattern("shop.example"), wanted)).is_ok());
+    }
+    let kept = by_tenant("shop.example", turned(PatchField::Set(WwwPair::Redirect)));
+    assert_eq!(decided(&kept), Ok(DomainStatus::Suspended));
+}
+
+#[test]
 fn nothing_is_verified_by_asking_twice() {
     let there = record("https://a.example", DomainStatus::Pending, OWN);
     let again = by_tenant("shop.example", present("https://a.example", "", Existing::Keep));
     let rules = Rules { required: RequiredProof::Dns, ..lenient() };
     let kept = decide(&again, Some(&there), &Others::default(), TABLE, &rules, at(9)).unwrap();
     assert_eq!((kept.report.action, kept.record.status), (Action::Keep, DomainStatus::Pending));
+}
+
+/// It is said to fail until checks find it well: a program that adds it each night would have it recover, and fail again, each night.
+#[test]
+fn nothing_recovers_by_being_added_again() {
+    let there = record("https://a.example", DomainStatus::Failing, OWN);
+    for required in [RequiredProof::None, RequiredProof::Dns, RequiredProof::Txt] {
+        let rules = Rules { required, ..lenient() };
+        let again = by_tenant("shop.example", present("https://a.example", "", Existing::Keep));
+        let kept = decide(&again, Some(&there), &Others::default(), TABLE, &rules, at(9)).unwrap();
+        assert_eq!(
+            (kept.report.action, kept.record.status),
+            (Action::Keep, DomainStatus::Failing),
+            "{required}"
+        );
+    }
+}
+
+#[test]
+fn who_adds_the_other_name_of_a_served_pair_of_theirs_does_not_take_it_down() {
+    use DomainStatus::{Active, Failing, Pending, Suspended};
+    use RequiredProof::{Dns, Txt};
+    let pair_of = |name: &str, tenant: &str, www, status| {
+        let entry = added(None, &pattern(name), None, Some(tenant), at(1));
+        let settings = DomainSettings { www, ..DomainSettings::default() };
+        Others {
+            counterpart: Some(DomainRecord { status, ..with_settings(entry, settings) }),
+            ..Others::default()
+        }
+    };
+    let (apex, www) = ("shop.example", "www.shop.example");
+    let pair = Some(WwwPair::Redirect);
+    for (name, others, required, expected) in [
+        (www, pair_of(apex, OWN, pair, Active), Txt, Active),
+        (www, pair_of(apex, OWN, pair, Failing), Dns, Active),
+        (apex, pair_of(www, OWN, pair, Active), Dns, Active),
+        // Its record proves what is below it alone.
+        (apex, pair_of(www, OWN, pair, Active), Txt, Pending),
+        (www, pair_of(apex, OWN, pair, Pending), Txt, Pending),
+        (www, pair_of(apex, OWN, Some(WwwPair::Off), Active), Txt, Pending),
+        (www, Others::default(), Dns, Pending),
+    ] {
+        let rules = Rules { required, ..lenient() };
+        let request = by_tenant(name, present("https://b.example.net", "", Existing::Keep));
+        let decision = decide(&request, None, &others, TABLE, &rules, at(9)).unwrap();
+        assert_eq!(decision.record.status, expected, "{name} {required} {others:?}");
+    }
+    let rules = Rules { required: Txt, ..lenient() };
+    for status in [Active, Suspended] {
+        // An operator's addition for somebody else proves nothing of the pair.
+        let others = pair_of(apex, "zeta", Some(WwwPair::Off), status);
+        let done = decide(
+            &by_operator(&pattern(www), present("https://b.example.net", "acme", Existing::Keep)),
+            None,
+            &others,
+            TABLE,
+            &rules,
+            at(9),
+        );
+        assert_eq!(done.unwrap().record.status, Pending);
+    }
 }
 
 #[test]
