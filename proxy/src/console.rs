@@ -91,8 +91,7 @@ fn router(console: Arc<Console>) -> Router {
 /// Answers browsers that mean this console alone, and tells them to run nothing that is not its own.
 async fn guarded(State(console): State<Arc<Console>>, request: Request, next: Next) -> Response {
     let mut response = if origin::is_expected_host(request.headers(), console.name.as_ref()) {
-        let answered = limited_in_time(next.run(request)).await;
-        answered.unwrap_or_else(|problem| Failure::from(problem).into_response())
+        in_time(next.run(request)).await
     } else {
         // A name that somebody else leads to this address (DNS rebinding).
         let fault = "`Host` is neither `api.name` nor a loopback address";
@@ -102,6 +101,12 @@ async fn guarded(State(console): State<Arc<Console>>, request: Request, next: Ne
         response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
     response
+}
+
+/// A page also for who waits in vain.
+async fn in_time(answer: impl Future<Output = Response>) -> Response {
+    let answered = limited_in_time(answer).await;
+    answered.unwrap_or_else(|problem| Failure::from(problem).into_response())
 }
 
 async fn nowhere() -> Failure {

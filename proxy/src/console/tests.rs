@@ -1,4 +1,4 @@
-use super::{audit, domain, domains, done, failure, fleet, import, overview, sign_in};
+use super::{audit, domain, domains, done, failure, fleet, import, in_time, overview, sign_in};
 
 /// Each page, with `text` wherever something of others stands.
 fn pages(text: &str) -> Vec<String> {
@@ -83,4 +83,11 @@ fn forms_that_change_say_whose_they_are() {
             assert_eq!(form.contains("name=\"csrf_token\""), !is_sign_in, "{form}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_takes_too_long_is_a_page() {
+    let response = in_time(std::future::pending()).await;
+    assert_eq!(response.status(), hyper::StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(response.headers()[hyper::header::CONTENT_TYPE], "text/html; charset=utf-8");
 }

@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     metrics::VerificationMetrics,
-    name_check::{AT_ONCE, JOB, LEASE, NameCheck, OF_A_TENANT, RENEW, is_looked_at, say_changed},
+    name_check::{JOB, LEASE, NameCheck, RENEW, is_looked_at, say_changed},
     schedule::{Schedule, Taken},
 };
 use crate::{
@@ -81,7 +81,7 @@ impl Checker {
 
     /// Looks at names until the lease is lost.
     async fn hold(self: Arc<Self>, mut lease: Lease) {
-        *self.lock() = Some(Schedule::new(self.names.rules.interval, OF_A_TENANT, now()));
+        *self.lock() = Some(Schedule::new(self.names.rules.interval, AT_ONCE, now()));
         self.metrics.is_checker.set(1);
         self.domains.read_anew();
         info!("this instance checks the names of the fleet");
@@ -243,6 +243,8 @@ fn now() -> Micros {
     Micros::of(clock::wall())
 }
 
+/// Looks at once: most wait for DNS servers that do not answer.
+const AT_ONCE: usize = 256;
 const TAKE: Duration = Duration::from_secs(20);
 const TICK: Duration = Duration::from_secs(1);
 /// How long what a CA says of itself is believed.

@@ -97,10 +97,10 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
-    /// No look is under way; of one tenant there are never more than `most`.
-    pub(super) fn new(order: Vec<Candidate>, most: usize) -> Self {
+    /// No look is under way, of `at_once` that may be.
+    pub(super) fn new(order: Vec<Candidate>, at_once: usize) -> Self {
         let (held, ready) = Default::default();
-        Self { order: order.into_iter(), held, ready, under_way: UnderWay::new(most) }
+        Self { order: order.into_iter(), held, ready, under_way: UnderWay::new(at_once) }
     }
 
     /// The next, whose look begins with that; none, while all wait for looks to end.
@@ -269,7 +269,7 @@ mod tests {
         candidates.consider(&zetas, now(), DAY, now());
         let order = candidates.in_order();
         assert_eq!(order[1].pattern, zetas.pattern, "the second, though it changed before all others");
-        let (mut backlog, mut acmes) = (Backlog::new(order, 64), 0);
+        let (mut backlog, mut acmes) = (Backlog::new(order, 256), 0);
         while let Some(Candidate { tenant, .. }) = backlog.take() {
             acmes += usize::from(&*tenant == "acme");
         }

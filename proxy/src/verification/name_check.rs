@@ -86,7 +86,3 @@ pub(super) const JOB: &str = "domain-checks";
 /// How long the fleet is without checks when their instance dies.
 pub(super) const LEASE: Duration = Duration::from_secs(90);
 pub(super) const RENEW: Duration = Duration::from_secs(30);
-/// Looks at once: most wait for DNS servers that do not answer.
-pub(super) const AT_ONCE: usize = 256;
-/// Looks at once at names of one tenant.
-pub(super) const OF_A_TENANT: usize = AT_ONCE / 4;

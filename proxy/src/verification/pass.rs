@@ -20,7 +20,7 @@ use super::{
     dns::NoResolver,
     due::{Backlog, Candidate, Candidates, earliest, is_due, is_unsettled, settled_after},
     look::Looker,
-    name_check::{AT_ONCE, JOB, LEASE, NameCheck, OF_A_TENANT, RENEW, say_changed},
+    name_check::{JOB, LEASE, NameCheck, RENEW, say_changed},
 };
 use crate::{
     clock,
@@ -206,7 +206,7 @@ impl Pass {
         let limit = IDENTITIES.min(until.saturating_duration_since(clock::now()));
         let identities = timeout(limit, self.names.looker.identities()).await.unwrap_or_default();
         let (identities, pace) = (Arc::new(identities), Arc::new(Mutex::new(self.pace())));
-        let (mut backlog, mut looks) = (Backlog::new(order, OF_A_TENANT), JoinSet::new());
+        let (mut backlog, mut looks) = (Backlog::new(order, AT_ONCE), JoinSet::new());
         let mut renewals = interval_at((clock::now() + RENEW).into(), RENEW);
         let end = sleep_until(until.into());
         tokio::pin!(end);
@@ -321,6 +321,8 @@ impl Tally {
     }
 }
 
+/// Looks at once. A function has 1,024 files, and a look may take seven: three questions to two DNS servers each, and the table.
+const AT_ONCE: usize = 128;
 /// Rows of a call, which ends after a megabyte anyway.
 const ROWS: u16 = 4_000;
 /// For the directories of all CAs.

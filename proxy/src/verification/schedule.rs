@@ -46,12 +46,11 @@ struct Entry {
 }
 
 impl Schedule {
-    /// Nothing is due; names are looked at once in `interval`, by this instance since `began`. Of one tenant no more than `most` are looked at at
-    /// once.
+    /// Nothing is due; names are looked at once in `interval`, by this instance since `began`, so many `at_once`.
     #[must_use]
-    pub(super) fn new(interval: Duration, most: usize, began: Micros) -> Self {
+    pub(super) fn new(interval: Duration, at_once: usize, began: Micros) -> Self {
         let (queue, first) = Default::default();
-        Self { interval, began, entries: HashMap::new(), queue, first, under_way: UnderWay::new(most) }
+        Self { interval, began, entries: HashMap::new(), queue, first, under_way: UnderWay::new(at_once) }
     }
 
     /// An entry as the feed has it, perhaps once more.
@@ -221,7 +220,7 @@ mod tests {
 
     /// Of an instance that has looked at names for long.
     fn schedule() -> Schedule {
-        Schedule::new(DAY, 64, start().less(DAY))
+        Schedule::new(DAY, 256, start().less(DAY))
     }
 
     fn take(schedule: &mut Schedule, most: usize, now: Micros) -> Vec<Pattern> {
@@ -366,7 +365,7 @@ mod tests {
         assert!((in_a_minute * 3..in_a_minute * 9).contains(&first), "{first}");
         assert!(later < in_a_minute * 3, "{later}");
         // A first look that the last holder did not come to.
-        let mut schedule = Schedule::new(DAY, 64, start());
+        let mut schedule = Schedule::new(DAY, 256, start());
         schedule.told(&record(0, DomainStatus::Active, start().less(Duration::from_mins(3))), start());
         assert_eq!(take(&mut schedule, 9, start().more(FIRST)), [pattern(0)]);
     }

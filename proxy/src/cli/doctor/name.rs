@@ -230,7 +230,8 @@ fn of_look(finding: checks::Finding) -> Finding {
     }
 }
 
-const UNCHECKED: &str = "set verification.edge_names, with verification.required = \"none\", until it is active; or `gatehouse domain add NAME --verified`";
+const UNCHECKED: &str =
+    "set verification.edge_names, with verification.required = \"none\", until it is active";
 const NO_REMEDY: &str = "see the other lines, and run this again";
 const SECONDS_A_DAY: u64 = 24 * 3600;
 
