@@ -15,6 +15,8 @@ mod course;
 mod dns;
 mod due;
 mod edge;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod http;
 mod https;
 mod judge;
@@ -22,7 +24,9 @@ mod look;
 mod metrics;
 mod name_check;
 mod pass;
+mod provider;
 mod schedule;
+mod zone;
 
 use std::sync::{Arc, Mutex};
 
@@ -34,6 +38,8 @@ pub use dns::NoResolver;
 pub use edge::{Purpose, RecordToSet};
 pub use look::Looker;
 pub use pass::{LeaseState, Pass, PassReport};
+pub use provider::{HintedRecord, Provider};
+pub use zone::Zone;
 
 use self::{checker::Checker, course::CourseRules, metrics::VerificationMetrics, name_check::NameCheck};
 use crate::{
