@@ -45,12 +45,34 @@ async function openLink(link, state) {
   }
 }
 
+// A page of the operator's own site, whose policy permits the script and what it asks for, and nothing else.
+async function embed(link, message) {
+  const [site, origin] = ["https://www.operator.test/", new URL(link).origin];
+  for (const bypassCSP of [false, true]) {
+    const { context, page } = await open(browser, { bypassCSP });
+    await page.route(site, (route) => route.fulfill({
+      contentType: "text/html; charset=utf-8",
+      headers: { "content-security-policy": `default-src 'none'; script-src ${origin}; connect-src ${origin}` },
+      body: `<!DOCTYPE html><html lang="en"><title>Domains</title><main><h1>Domains</h1>
+        <gatehouse-setup link="${link}"></gatehouse-setup></main><script src="${origin}/setup/widget.js"></script></html>`,
+    }));
+    await page.goto(site);
+    await page.locator("gatehouse-setup dd", { hasText: "edge.test" }).first().waitFor();
+    const shown = await page.locator("gatehouse-setup").evaluate((widget) => widget.shadowRoot.textContent);
+    if (!shown.includes(domain) || !shown.includes(message)) faults.push(`the widget says ${shown}`);
+    if (bypassCSP) await judge(page, axe, "the widget", "light");
+    else await look(page, "the widget", true);
+    await context.close();
+  }
+}
+
 let link = url;
 if (act === "link") {
   link = await makeLink();
   await openLink(link, "waiting");
 } else {
   await openLink(link, "connected");
+  await embed(link, "All is well");
   const { context, page } = await open(browser, {});
   const response = await page.goto(`https://${domain}/`);
   if (response.status() !== 200) faults.push(`the name is answered with ${response.status()}`);

@@ -1,4 +1,5 @@
-//! The page of a setup link, for who owns a name and has no token: without a session, and without anything that a browser sends by itself.
+//! The page of a setup link, for who owns a name and has no token: without a session, and without anything that a browser sends by itself;
+//! and the script that shows the same within a page of the operator's.
 //! Not here: which links hold and what they show (`api`).
 //! Invariants: no cookie is read or set, whoever is signed in (`the_page_of_a_link_knows_no_session`); its address, which is the key to it,
 //! is told to nobody: no referrer, no index, no store (the same).
@@ -15,7 +16,10 @@ use axum::{
 };
 use hyper::{
     HeaderMap, StatusCode,
-    header::{ACCEPT, CACHE_CONTROL, HeaderName, HeaderValue, RETRY_AFTER},
+    header::{
+        ACCEPT, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue,
+        RETRY_AFTER,
+    },
 };
 
 use super::{assets::asset, failure::page};
@@ -47,6 +51,7 @@ enum Form {
 pub(super) fn router(api: Arc<ApiState>) -> Router {
     let paths = Router::new()
         .route("/{link}", get(show))
+        .route("/widget.js", get(widget))
         .route("/assets/{name}", get(own_asset))
         .fallback(nowhere)
         .layer(middleware::from_fn(sealed))
@@ -58,10 +63,17 @@ async fn show(State(api): State<Arc<ApiState>>, headers: HeaderMap, Path(link): 
     let (link, form) = asked(&link, &headers);
     match (linked(&api, link).await, form) {
         (Ok(shown), Form::Page) => page(StatusCode::OK, &SetupPage { shown: &shown }),
-        (Ok(shown), Form::Json) => Json(&*shown).into_response(),
+        (Ok(shown), Form::Json) => (FOR_ALL_ORIGINS, Json(&*shown)).into_response(),
         (Err(problem), Form::Page) => problem_page(problem),
-        (Err(problem), Form::Json) => problem.into_response(),
+        (Err(problem), Form::Json) => (FOR_ALL_ORIGINS, problem).into_response(),
     }
+}
+
+/// The script that shows a link in a page of the operator's, which names it by this address.
+async fn widget() -> Response {
+    let of_script =
+        [(CONTENT_TYPE, "text/javascript; charset=utf-8"), (CACHE_CONTROL, "public, max-age=3600")];
+    (of_script, [(CROSS_ORIGIN_RESOURCE_POLICY, "cross-origin")], include_str!("widget.js")).into_response()
 }
 
 /// The link, and how it is to be shown. No link has a dot.
@@ -97,14 +109,17 @@ fn problem_page(problem: Problem) -> Response {
 async fn sealed(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
+    // What an answer says for itself stays.
     for (name, value) in HEADERS {
-        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        headers.entry(HeaderName::from_static(name)).or_insert(HeaderValue::from_static(value));
     }
-    // What assets say of themselves stays.
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private, no-store"));
     response
 }
 
+/// Who has a link may read it from anywhere; a browser sends nothing of a session with it.
+const FOR_ALL_ORIGINS: [(HeaderName, &str); 1] = [(ACCESS_CONTROL_ALLOW_ORIGIN, "*")];
+const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const HEADERS: [(&str, &str); 6] = [
     (
         "content-security-policy",

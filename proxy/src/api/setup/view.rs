@@ -218,13 +218,13 @@ impl SetupRecord {
 
 impl SetupFinding {
     fn of(finding: &Finding) -> Self {
-        let found = says_public_dns(finding.reason).then(|| finding.detail.clone());
+        let found = says_public_dns(finding.reason).then(|| in_plain_text(&finding.detail));
         Self {
             check: finding.check.as_str(),
             outcome: finding.outcome.as_str(),
             text: text(finding.check, finding.reason),
             found,
-            remedy: finding.remedy.clone(),
+            remedy: finding.remedy.as_deref().map(in_plain_text),
         }
     }
 
@@ -246,6 +246,11 @@ impl SetupFinding {
             _ => "not known",
         }
     }
+}
+
+/// Without the marks that the command line puts around names.
+fn in_plain_text(text: &str) -> String {
+    text.replace('`', "")
 }
 
 /// Whether the detail of a finding for this reason is made of records that anybody can ask for. Others may hold errors of ours.

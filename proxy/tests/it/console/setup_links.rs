@@ -118,6 +118,7 @@ fn the_page_of_a_link_knows_no_session() {
         ] {
             assert_eq!(reply.header(name).as_deref(), Some(value), "{name}: {reply:?}");
         }
+        assert_eq!(reply.header("access-control-allow-origin"), None, "{reply:?}");
         let policy = reply.header("content-security-policy").unwrap_or_default();
         assert!(
             policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"),
