@@ -174,14 +174,14 @@ mod tests {
     async fn a_link_is_of_an_entry_and_ends() {
         let store = store().await;
         let now = Micros::from_epoch(5_000_000);
-        let make = |new| {
+        let ask = |new| {
             let store = &store;
             async move { make_link(store, &settings(), &pattern(), new, now).await }
         };
-        assert!(matches!(make(NewLink::default()).await, Err(LinkError::Absent(_))));
+        assert!(matches!(ask(NewLink::default()).await, Err(LinkError::Absent(_))));
         let record = added_for_tests(&pattern());
         domain_table::put(&store, &record, 0).await.unwrap();
-        let made = make(NewLink::default()).await.unwrap();
+        let made = ask(NewLink::default()).await.unwrap();
         assert_eq!(made.ends_at, now.more(LINK_LIFE));
         let text = made.url.strip_prefix("https://api.example.net:9443/setup/").unwrap();
         let key = find_link_key(&store).await.unwrap().unwrap();

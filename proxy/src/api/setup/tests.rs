@@ -87,17 +87,16 @@ async fn a_link_shows_one_entry_until_it_ends() {
         assert_eq!((shown.records[0].kind, shown.records[0].value.as_str()), ("CNAME", "edge.example.net"));
     }
     let base = &fixture.record;
-    let mut version = base.version;
-    for (changed, is_shown) in [
+    let changes = [
         (DomainRecord { status: DomainStatus::Suspended, ..base.clone() }, true),
         (DomainRecord { tenant: "zeta".to_owned(), ..base.clone() }, false),
         (base.clone(), true),
         (DomainRecord { created_at: Some(Micros::from_epoch(77)), ..base.clone() }, false),
         (DomainRecord { status: DomainStatus::Removed, ..base.clone() }, false),
-    ] {
+    ];
+    for (version, (changed, is_shown)) in (base.version..).zip(changes) {
         let changed = DomainRecord { version: version + 1, ..changed };
         domain_table::put(&fixture.store, &changed, version).await.unwrap();
-        version += 1;
         let shown = fixture.show().await;
         assert_eq!(shown.as_ref().err(), (!is_shown).then_some(&ProblemKind::Absent), "{changed:?}");
     }
