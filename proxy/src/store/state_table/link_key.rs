@@ -23,6 +23,15 @@ pub async fn ensure_link_key(store: &Store, new: LinkKey, now: Micros) -> Result
     if let Some(key) = find_link_key(store).await? {
         return Ok(key);
     }
+    put_new(store, &new, now).await?;
+    let fault = "is no key; delete the item, and all setup links end".to_owned();
+    let unfit = || StoreError::Misshapen { key: format!("{PARTITION}/{SORT}"), attribute: "secret", fault };
+    // Whose was written first says the table.
+    find_link_key(store).await?.ok_or_else(unfit)
+}
+
+/// Writes `new` where nothing is.
+async fn put_new(store: &Store, new: &LinkKey, now: Micros) -> Result<(), StoreError> {
     let encrypted = store.sealer.seal(new.secret(), CONTEXT).await?;
     let update = store.client().update_item().table_name(&store.tables().state);
     let update = update
@@ -32,11 +41,7 @@ pub async fn ensure_link_key(store: &Store, new: LinkKey, now: Micros) -> Result
         .condition_expression("attribute_not_exists(secret)")
         .expression_attribute_values(":secret", AttributeValue::B(encrypted.contents().to_vec().into()))
         .expression_attribute_values(":now", text(&now.to_string()));
-    // Its own write may have been lost on the way back: what is there says.
-    if_held(update.send().await)?;
-    let fault = "is no key; delete the item, and all setup links end".to_owned();
-    let unfit = || StoreError::Misshapen { key: format!("{PARTITION}/{SORT}"), attribute: "secret", fault };
-    find_link_key(store).await?.ok_or_else(unfit)
+    if_held(update.send().await).map(drop)
 }
 
 const PARTITION: &str = "links";
@@ -61,9 +66,14 @@ mod tests {
     async fn instances_that_make_the_key_at_once_have_the_same() {
         let store = store().await;
         assert!(find_link_key(&store).await.unwrap().is_none());
+        let (first, second) = (LinkKey::generate().unwrap(), LinkKey::generate().unwrap());
+        for key in [&first, &second] {
+            put_new(&store, key, now()).await.unwrap();
+        }
+        let kept = find_link_key(&store).await.unwrap().unwrap();
+        assert_eq!(kept.secret(), first.secret(), "the second write has replaced the first");
         let make = || async { ensure_link_key(&store, LinkKey::generate().unwrap(), now()).await.unwrap() };
         let (one, other, third) = tokio::join!(make(), make(), make());
-        let kept = find_link_key(&store).await.unwrap().unwrap();
         for key in [one, other, third, make().await] {
             assert_eq!(key.secret(), kept.secret());
         }
