@@ -114,7 +114,7 @@ pub(crate) async fn link_to(
         return Err(LinkError::Lifetime(life.as_secs()));
     }
     let new = LinkKey::generate().map_err(|_| LinkError::Random)?;
-    let key = ensure_link_key(store, new, now).await?;
+    let key = ensure_link_key(store, &new, now).await?;
     let ends_at_seconds = now.more(life).since_epoch() / MICROS;
     let pattern = record.pattern.clone();
     let link = SetupLink { entry: mark(&key, record), pattern: pattern.clone(), ends_at_seconds };

@@ -19,11 +19,11 @@ pub async fn find_link_key(store: &Store) -> Result<Option<LinkKey>, StoreError>
 }
 
 /// The fleet's key; where there is none, `new` becomes it.
-pub async fn ensure_link_key(store: &Store, new: LinkKey, now: Micros) -> Result<LinkKey, StoreError> {
+pub async fn ensure_link_key(store: &Store, new: &LinkKey, now: Micros) -> Result<LinkKey, StoreError> {
     if let Some(key) = find_link_key(store).await? {
         return Ok(key);
     }
-    put_new(store, &new, now).await?;
+    put_new(store, new, now).await?;
     let fault = "is no key; delete the item, and all setup links end".to_owned();
     let unfit = || StoreError::Misshapen { key: format!("{PARTITION}/{SORT}"), attribute: "secret", fault };
     // Whose was written first says the table.
@@ -72,7 +72,7 @@ mod tests {
         }
         let kept = find_link_key(&store).await.unwrap().unwrap();
         assert_eq!(kept.secret(), first.secret(), "the second write has replaced the first");
-        let make = || async { ensure_link_key(&store, LinkKey::generate().unwrap(), now()).await.unwrap() };
+        let make = || async { ensure_link_key(&store, &LinkKey::generate().unwrap(), now()).await.unwrap() };
         let (one, other, third) = tokio::join!(make(), make(), make());
         for key in [one, other, third, make().await] {
             assert_eq!(key.secret(), kept.secret());
@@ -91,7 +91,7 @@ mod tests {
                 .await
                 .unwrap();
             assert!(find_link_key(&store).await.unwrap().is_none());
-            let error = ensure_link_key(&store, LinkKey::generate().unwrap(), now()).await.unwrap_err();
+            let error = ensure_link_key(&store, &LinkKey::generate().unwrap(), now()).await.unwrap_err();
             assert!(error.to_string().contains("links/key"), "{error}");
         }
     }
