@@ -21,6 +21,7 @@ mod rate;
 mod resource;
 mod retry;
 mod server;
+mod setup;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -60,6 +61,7 @@ pub(crate) use self::{
     problem::{Problem, ProblemBody, ProblemKind},
     resource::{AuditEntry, DnsRecord, DomainResource},
     retry::end_back_off,
+    setup::{NewSetupLink, SetupLinkResource, SetupResource, SetupState, link_entry, linked},
     wanted::{AuditParameters, DomainPatch, ListParameters, NewDomain, few_enough},
 };
 use self::{
@@ -68,6 +70,7 @@ use self::{
     openapi::ApiDocument,
     rate::RequestRates,
     resource::Health,
+    setup::SetupLinks,
     tls::Tls,
 };
 pub use server::ApiServer;
@@ -96,6 +99,7 @@ pub struct ApiState {
     pub(crate) instance: Arc<ControlContext>,
     tokens: Tokens,
     looker: Option<Looker>,
+    links: SetupLinks,
     pub(crate) body_size: usize,
     /// One import at a time: the table's writes are everybody's.
     imports: Semaphore,
@@ -136,9 +140,10 @@ pub fn start(
     registry: &Registry,
     pages: impl FnOnce(Arc<ApiState>) -> Router,
 ) -> Result<ApiServer, ApiStartError> {
-    let rates = RequestRates::new(&config.api, clock::now());
+    let (store, now) = (&instance.store, clock::now());
     let state = ApiState {
-        tokens: Tokens::new(instance.store.clone(), rates),
+        tokens: Tokens::new(store.clone(), RequestRates::new(&config.api, now)),
+        links: SetupLinks::new(store.clone(), RequestRates::new(&config.api, now)),
         looker: Looker::new(config, https_port, instance.address_policy.entry_permits())?,
         body_size: usize::try_from(config.api.body_size.bytes()).unwrap_or(usize::MAX),
         instance: Arc::clone(instance),
@@ -166,6 +171,7 @@ fn routes() -> OpenApiRouter<Arc<ApiState>> {
         .routes(routes!(domains::resume))
         .routes(routes!(domains::begin_maintenance, domains::end_maintenance))
         .routes(routes!(domains::records))
+        .routes(routes!(setup::link))
         .routes(routes!(retry::retry))
         .routes(routes!(import::import))
         .routes(routes!(audit::list))

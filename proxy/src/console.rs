@@ -1,6 +1,7 @@
 //! Pages by which people manage entries: what the API can, for who signs in with one of its tokens.
 //! Not here: what a token may do and what a change makes of an entry (`api`, `domains::admin`): a page asks as a program does.
-//! Invariants: nothing is shown or changed for who is not signed in, nor beyond the token (`nobody_gets_beyond_a_token`); nothing is changed
+//! Invariants: nothing is shown or changed for who is not signed in, nor beyond the token (`nobody_gets_beyond_a_token`), save for what a setup
+//! link shows (`setup`); nothing is changed
 //! by a form that is not of the same session and origin (`only_our_own_forms_change_anything`); what others wrote is text on a page, and
 //! nothing else (`whatever_others_wrote_is_text`).
 
@@ -17,6 +18,7 @@ mod layout;
 mod origin;
 mod overview;
 mod session;
+mod setup;
 mod sign_in;
 #[cfg(test)]
 mod tests;
@@ -55,14 +57,15 @@ struct Console {
     name: Option<ServerName>,
 }
 
-/// What `config` has of pages, to be put beside the paths of the API: nothing, where they are not wanted.
+/// What `config` has of pages, to be put beside the paths of the API: those of setup links alone, where no others are wanted.
 pub fn pages(config: &Config) -> Result<impl FnOnce(Arc<ApiState>) -> Router + use<>, NoConsole> {
     let key = config.api.console.then(SessionKey::generate).transpose()?;
     let name = config.api.name.clone();
     Ok(move |api| {
-        let Some(key) = key else { return Router::new() };
+        let links = setup::router(Arc::clone(&api));
+        let Some(key) = key else { return links };
         let cookie = SessionCookie::of(name.as_ref());
-        router(Arc::new(Console { api, key, cookie, name }))
+        router(Arc::new(Console { api, key, cookie, name })).merge(links)
     })
 }
 

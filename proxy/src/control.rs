@@ -15,6 +15,7 @@ mod handed;
 mod reload;
 mod route;
 mod server;
+pub mod setup_links;
 mod socket;
 pub mod table;
 pub mod tokens;

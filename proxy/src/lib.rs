@@ -31,6 +31,7 @@ pub mod proxy_protocol;
 mod random;
 mod route53;
 pub mod run;
+pub mod setup_link;
 mod single_flight;
 pub mod ssm;
 pub mod store;

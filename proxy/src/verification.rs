@@ -17,6 +17,8 @@ mod dns;
 mod due;
 mod edge;
 mod fair_queue;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod http;
 mod https;
 mod judge;
@@ -24,7 +26,9 @@ mod look;
 mod metrics;
 mod name_check;
 mod pass;
+mod provider;
 mod schedule;
+mod zone;
 
 use std::sync::{Arc, Mutex};
 
@@ -36,6 +40,8 @@ pub use dns::NoResolver;
 pub use edge::{Purpose, RecordToSet};
 pub use look::Looker;
 pub use pass::{LeaseState, Pass, PassReport};
+pub use provider::{HintedRecord, Provider};
+pub use zone::Zone;
 
 use self::{checker::Checker, course::CourseRules, metrics::VerificationMetrics, name_check::NameCheck};
 use crate::{

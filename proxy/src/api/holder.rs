@@ -18,7 +18,7 @@ use super::{
     token_cache::{FRESH_FOR, Known, Looked, TokenCache},
 };
 use crate::{
-    api_token::{ApiToken, Scope, TokenHash},
+    api_token::{ApiToken, Scope, TokenHash, TokenId},
     clock,
     domains::{
         Caller,
@@ -173,7 +173,7 @@ fn requester(record: &TokenRecord) -> Requester {
 pub(super) struct Tokens {
     store: Store,
     cache: Arc<Mutex<TokenCache>>,
-    rates: Mutex<RequestRates>,
+    rates: Mutex<RequestRates<TokenId>>,
     in_flight: Arc<SingleFlight<TokenHash, Result<Looked, LookUpFailed>>>,
 }
 
@@ -182,7 +182,7 @@ pub(super) struct Tokens {
 struct LookUpFailed;
 
 impl Tokens {
-    pub(super) fn new(store: Store, rates: RequestRates) -> Self {
+    pub(super) fn new(store: Store, rates: RequestRates<TokenId>) -> Self {
         let cache = Arc::new(Mutex::new(TokenCache::new(clock::now())));
         let in_flight = Arc::new(SingleFlight::new(WAITERS, WAITERS));
         Self { store, cache, rates: Mutex::new(rates), in_flight }

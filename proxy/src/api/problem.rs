@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// What is wrong with a request, or why it cannot be done now.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Problem {
     kind: ProblemKind,
     detail: String,

@@ -15,6 +15,7 @@ use crate::{
         ControlClient,
         events::{self, EventList, EventQuestion, NewReplay, Replay, Thoroughness},
         fleet::{Fleet, fleet},
+        setup_links::{self, IssuedLink, LinkSettings, NewLink},
         table::{self, NoCertificate, NoDomain},
         tokens::{self, IssuedToken, NewToken, TokenList},
         wire::{
@@ -53,6 +54,7 @@ pub(super) struct OfflineTables {
     rules: admin::Rules,
     issuer_keys: Vec<IssuerKey>,
     events: EventsConfig,
+    links: LinkSettings,
 }
 
 impl Access {
@@ -167,6 +169,16 @@ impl Access {
         }
     }
 
+    pub(super) async fn make_link(&self, name: &Pattern, new: NewLink) -> Result<IssuedLink, CommandError> {
+        match self {
+            Self::Instance(client) => Ok(client.make_link(name, new).await?),
+            Self::Tables(tables) => {
+                let now = Micros::of(clock::wall());
+                Ok(setup_links::make_link(&tables.store, &tables.links, name, new, now).await?)
+            }
+        }
+    }
+
     pub(super) async fn create_token(&self, new: NewToken) -> Result<IssuedToken, CommandError> {
         match self {
             Self::Instance(client) => Ok(client.create_token(&new).await?),
@@ -261,6 +273,7 @@ impl OfflineTables {
             rules: rules_of(config),
             issuer_keys: listing::issuer_keys(&config.certificates),
             events: config.events.clone(),
+            links: LinkSettings::of(config),
         })))
     }
 

@@ -18,7 +18,7 @@ pub(super) use token::TokenCommand;
 
 use super::domain_settings::DomainSettingsArguments;
 use crate::{
-    config::Maintenance,
+    config::{Maintenance, Span},
     control::{LONGEST_START, wire::Tenant},
     name::{Pattern, ServerName},
     target::Target,
@@ -211,6 +211,17 @@ pub(super) enum DomainCommand {
         #[command(flatten)]
         form: Form,
     },
+    /// Makes a link that shows the owner of NAME, without a token, which DNS records to set and what was found of them.
+    #[command(after_help = LINK)]
+    Link {
+        /// The name, as it was added.
+        name: Pattern,
+        /// After how long it ends, from `1h` to `365d`; absent, after `30d`.
+        #[arg(long, value_name = "TIME")]
+        expires: Option<Span>,
+        #[command(flatten)]
+        form: Form,
+    },
     /// Looks at DNS, CAA and certificate of NAME now, from this machine, and changes nothing; exit code 1 when something fails.
     Check {
         /// The name, as it was added.
@@ -348,6 +359,13 @@ Example:
   domain,target,tenant
   shop.customer.example,https://shops.example.com,customer-17
   *.blogs.example,,";
+
+const LINK: &str = "\
+Example:
+  gatehouse domain link shop.customer.example --expires 7d
+
+Who has the link sees that page until it ends, and nothing else. It ends sooner when the entry is removed or goes to
+another tenant. It leads to `api.setup_url`, or to the API itself: docs/verification.md.";
 
 const FLEET_STATUS: &str = "\
 Each instance says how it is once a minute, in the state table. One that was not heard of for three minutes is named

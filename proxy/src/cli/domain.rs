@@ -4,7 +4,10 @@ use std::fmt::Write;
 
 use crate::{
     config::{Config, DomainSettings},
-    control::wire::{ChangeReach, Changed, Domain, EntryPage, ReindexReport},
+    control::{
+        setup_links::NewLink,
+        wire::{ChangeReach, Changed, Domain, EntryPage, ReindexReport},
+    },
     domains::{
         admin::{Action, Existing, Proof, Report, Request, Wanted},
         entry_count::CountReport,
@@ -56,6 +59,11 @@ pub(super) async fn domain(config: &Config, command: &DomainCommand) -> Result<(
         }
         DomainCommand::Records { name, tenant, form } => {
             domain_checks::records(config, name, tenant.as_ref(), *form).await
+        }
+        DomainCommand::Link { name, expires, form } => {
+            let new = NewLink { lifetime_seconds: expires.map(|span| span.as_secs()) };
+            let made = Access::open(config).await?.make_link(name, new).await?;
+            print(*form, &made, |made| format!("{}\nIt ends at {}.\n", made.url, made.ends_at))
         }
         DomainCommand::Check { name, form } => domain_checks::check(config, name, *form).await,
         DomainCommand::Count { tenant, form } => {

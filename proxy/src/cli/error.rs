@@ -12,6 +12,7 @@ use crate::{
     control::{
         ClientError,
         events::ReplayError,
+        setup_links::LinkError,
         table::{NoCertificate, NoDomain},
         tokens::TokenError,
     },
@@ -58,6 +59,9 @@ pub(super) enum CommandError {
     /// No token was made or revoked.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// No setup link was made.
+    #[error(transparent)]
+    Link(#[from] LinkError),
     /// A webhook does not go on from elsewhere.
     #[error(transparent)]
     Replay(#[from] ReplayError),
@@ -239,7 +243,7 @@ impl CommandError {
     /// 2 for usage and settings, 1 for everything else.
     pub(super) fn exit_code(&self) -> ExitCode {
         let is_of_caller = match self {
-            Self::Config(_) | Self::NotReloaded { .. } => true,
+            Self::Config(_) | Self::NotReloaded { .. } | Self::Link(LinkError::Lifetime(_)) => true,
             Self::Connect(error) => error.is_of_settings(),
             Self::Run(error) => error.is_of_settings(),
             Self::Change(ChangeError::Refused(refusal)) => refusal.is_of_request(),

@@ -213,7 +213,7 @@ section! {
         domains_table: String = "gatehouse-domains".into(),
         /// Name of the table of Gatehouse's own state: records of names, budgets, pauses.
         state_table: String = "gatehouse-state".into(),
-        /// Which key encrypts private keys and keys of session tickets in the tables: `off` (none), `file:PATH` (a file of keys, each the
+        /// Which key encrypts private keys and keys of session tickets and setup links in the tables: `off` (none), `file:PATH` (a file of keys, each the
         /// base64 of 32 bytes on a line), or `kms:KEY` (ARN or alias of an AWS KMS key). With a key, Caddy cannot use the table.
         key_encryption: KeyEncryption = KeyEncryption::Off => "\"kms:alias/gatehouse\"",
         /// How long one call to a table may take, retries included; beyond it, it fails.

@@ -33,6 +33,11 @@ impl Asset {
         Self { name: format!("{stem}-{}.{extension}", hexadecimal(begin)), media_type, contents }
     }
 
+    /// What it is called in its folder.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Where it is.
     pub(super) fn path(&self) -> String {
         format!("{ROOT}/assets/{}", self.name)

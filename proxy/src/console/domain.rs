@@ -20,8 +20,8 @@ use super::{
 };
 use crate::{
     api::{
-        DnsRecord, DomainPatch, DomainResource, Problem, ProblemKind, Reads, Writes, administer,
-        end_back_off, entry, records_to_set,
+        DnsRecord, DomainPatch, DomainResource, NewSetupLink, Problem, ProblemKind, Reads, SetupLinkResource,
+        Writes, administer, end_back_off, entry, link_entry, records_to_set,
     },
     certificates::listing::Summary,
     config::{DomainSettings, LimitsConfig, Maintenance, RequestRate},
@@ -70,6 +70,14 @@ enum CertificateState {
     Nothing,
     /// What the table has.
     Stored(Box<Summary>),
+}
+
+#[derive(Template)]
+#[template(path = "link.html")]
+struct LinkPage {
+    layout: Layout,
+    path: String,
+    made: SetupLinkResource,
 }
 
 #[derive(Template)]
@@ -245,6 +253,12 @@ pub(super) async fn act(
 ) -> Result<Response, Failure> {
     let holder = visitor.admitted.holder::<Writes>()?;
     let pattern = pattern(&name)?;
+    if action == LINK {
+        let path = path_of(&pattern.to_string());
+        let made = link_entry(&console.api, &holder, &pattern, NewSetupLink::default()).await?;
+        let layout = Layout::of(&visitor, Section::Domains);
+        return Ok(page(StatusCode::OK, &LinkPage { layout, path, made }));
+    }
     let Some(action) = PageAction::parse(&action) else { return Err(nowhere().await) };
     let expected = fields.take_version()?;
     let Some(wanted) = action.wanted(&fields)? else {
@@ -256,6 +270,9 @@ pub(super) async fn act(
     Ok(done(&visitor, &decision))
 }
 
+/// The action that changes nothing.
+const LINK: &str = "link";
+
 fn pattern(name: &str) -> Result<Pattern, Problem> {
     Pattern::parse(name)
         .map_err(|fault| Problem::new(ProblemKind::Invalid, format!("domain: {fault}")).of("domain", name))
@@ -265,7 +282,7 @@ fn pattern(name: &str) -> Result<Pattern, Problem> {
 pub(super) mod tests {
     use super::*;
 
-    pub(in crate::console) fn samples(text: &str) -> [String; 2] {
+    pub(in crate::console) fn samples(text: &str) -> [String; 3] {
         let record = DnsRecord { name: text.into(), kind: "TXT", value: text.into(), purpose: "ownership" };
         let page = DomainPage {
             layout: Layout::sample(text),
@@ -285,7 +302,9 @@ pub(super) mod tests {
             entry: super::super::done::tests::entry_sample(text),
             path: path_of(text),
         };
-        [page.render().unwrap(), removal.render().unwrap()]
+        let made = SetupLinkResource { domain: text.into(), url: text.into(), ends_at: text.into() };
+        let link = LinkPage { layout: Layout::sample(text), path: path_of(text), made };
+        [page.render().unwrap(), removal.render().unwrap(), link.render().unwrap()]
     }
 
     fn rates_sample() -> ShownRates {

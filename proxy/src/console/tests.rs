@@ -1,4 +1,4 @@
-use super::{audit, domain, domains, done, failure, fleet, import, in_time, overview, sign_in};
+use super::{audit, domain, domains, done, failure, fleet, import, in_time, overview, setup, sign_in};
 
 /// Each page, with `text` wherever something of others stands.
 fn pages(text: &str) -> Vec<String> {
@@ -13,6 +13,7 @@ fn pages(text: &str) -> Vec<String> {
     pages.extend(domains::tests::samples(text));
     pages.extend(domain::tests::samples(text));
     pages.extend(import::tests::samples(text));
+    pages.extend(setup::tests::samples(text));
     pages
 }
 

@@ -13,8 +13,9 @@ use super::{
     fleet,
     route::{ControlRoute, problem},
     server::{ControlResponse, SocketPeer},
+    setup_links::LinkError,
     tokens::{self, TokenError},
-    wire::{Changed, NewDomain, WireProblem},
+    wire::{Changed, Fault, NewDomain, WireProblem},
 };
 use crate::{
     certificates::{OnRequestError, own::OwnError},
@@ -101,6 +102,9 @@ async fn act(
         }
         ControlRoute::ImportCertificate => {
             respond(&instance.import_own(&read_up_to(body, LONGEST_PEM).await?, caller).await?)
+        }
+        ControlRoute::LinkDomain(name) => {
+            respond(&instance.make_link(&name, read_up_to(body, LONGEST_BODY).await?, caller).await?)
         }
         ControlRoute::CreateToken => {
             respond(&instance.create_token(read_up_to(body, LONGEST_BODY).await?, caller).await?)
@@ -197,6 +201,23 @@ impl From<TokenError> for WireProblem {
             TokenError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         problem(status, error_chain(&error))
+    }
+}
+
+impl From<LinkError> for WireProblem {
+    fn from(error: LinkError) -> Self {
+        let detail = error_chain(&error);
+        match error {
+            LinkError::NoApi | LinkError::NoEdgeName => problem(StatusCode::CONFLICT, detail),
+            LinkError::Absent(_) => problem(StatusCode::NOT_FOUND, detail),
+            LinkError::Lifetime(seconds) => {
+                let field = Some("lifetime_seconds".to_owned());
+                let fault = Fault { field, value: Some(seconds.to_string()), remedy: None };
+                WireProblem { fault, ..problem(StatusCode::UNPROCESSABLE_ENTITY, detail) }
+            }
+            LinkError::Random => problem(StatusCode::INTERNAL_SERVER_ERROR, detail),
+            LinkError::Store(error) => error.into(),
+        }
     }
 }
 

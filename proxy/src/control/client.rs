@@ -17,6 +17,7 @@ use super::{
     events::{EventList, EventQuestion, NewReplay, Replay},
     fleet::Fleet,
     route::PREFIX,
+    setup_links::{IssuedLink, NewLink},
     tokens::{IssuedToken, NewToken, TokenList},
     wire::{
         Bookmark, CertificatePage, Changed, Domain, EntryPage, InstanceStatus, NameAnswer, NewDomain,
@@ -213,6 +214,11 @@ impl ControlClient {
     /// Has it remove one.
     pub async fn remove_own(&self, name: &Pattern) -> Result<Removed, ClientError> {
         self.call(Method::DELETE, &format!("own-certificates/{name}"), Bytes::new()).await
+    }
+
+    /// Has it make a setup link for the entry of `name`.
+    pub async fn make_link(&self, name: &Pattern, new: NewLink) -> Result<IssuedLink, ClientError> {
+        self.call(Method::POST, &format!("domains/{name}/link"), json(&new)?).await
     }
 
     /// Has it make a token of the API.

@@ -12,6 +12,7 @@ use super::{
     reload::Reload,
     route::problem,
     server::SocketPeer,
+    setup_links::{self, IssuedLink, LinkError, LinkSettings, NewLink},
     table,
     tokens::{self, IssuedToken, NewToken},
     upgrade::Upgrade,
@@ -95,6 +96,8 @@ pub struct ControlContext {
     pub required: RequiredProof,
     /// The keys of session tickets.
     pub tickets: TicketKeys,
+    /// Where setup links lead.
+    pub links: LinkSettings,
 }
 
 /// What does not change while an instance runs.
@@ -336,6 +339,32 @@ impl ControlContext {
         Ok(issued)
     }
 
+    /// Makes a setup link; the log tells who asked, and not what it is.
+    pub(super) async fn make_link(
+        &self,
+        name: &Pattern,
+        new: NewLink,
+        caller: SocketPeer,
+    ) -> Result<IssuedLink, WireProblem> {
+        let now = Micros::of(clock::wall());
+        let made = setup_links::make_link(&self.store, &self.links, name, new, now).await?;
+        told_link(&made, &caller.to_string());
+        Ok(made)
+    }
+
+    /// Makes a setup link for the entry `record`, which is there and which `caller` may work with.
+    pub(crate) async fn link_to(
+        &self,
+        record: &DomainRecord,
+        new: NewLink,
+        caller: &str,
+    ) -> Result<IssuedLink, LinkError> {
+        let now = Micros::of(clock::wall());
+        let made = setup_links::link_to(&self.store, &self.links, record, new, now).await?;
+        told_link(&made, caller);
+        Ok(made)
+    }
+
     /// Ends one; the log tells who asked.
     pub(super) async fn revoke_token(
         &self,
@@ -364,6 +393,10 @@ impl ControlContext {
             }
         }
     }
+}
+
+fn told_link(made: &IssuedLink, caller: &str) {
+    tracing::info!(name = %made.domain, ends_at = %made.ends_at, caller, "setup link made");
 }
 
 /// Whether a change ends the back-off of its name: who adds or changes it has often just corrected what its orders failed of. Repeating an

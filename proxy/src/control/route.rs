@@ -25,6 +25,7 @@ pub(super) enum ControlRoute {
     SuspendDomain(Pattern),
     ResumeDomain(Pattern),
     MaintainDomain(Pattern, Maintenance),
+    LinkDomain(Pattern),
     ReindexDomains,
     Reload,
     Upgrade,
@@ -77,6 +78,7 @@ impl ControlRoute {
             ("DELETE", ("domains", Some(name), Some("maintenance"))) => {
                 Self::MaintainDomain(read(name)?, Maintenance::Off)
             }
+            ("POST", ("domains", Some(name), Some("link"))) => Self::LinkDomain(read(name)?),
             ("POST", ("reindex", None, None)) => Self::ReindexDomains,
             ("POST", ("reload", None, None)) => Self::Reload,
             ("POST", ("upgrade", None, None)) => Self::Upgrade,
@@ -206,6 +208,8 @@ mod tests {
                 "DELETE /v1/domains/a.example/maintenance",
                 Ok(ControlRoute::MaintainDomain(name("a.example"), Maintenance::Off)),
             ),
+            ("POST /v1/domains/*.a.example/link", Ok(ControlRoute::LinkDomain(name("*.a.example")))),
+            ("GET /v1/domains/a.example/link", Err(404)),
             ("POST /v1/domains/a.example/remove", Err(404)),
             ("POST /v1/reindex", Ok(ControlRoute::ReindexDomains)),
             ("POST /v1/reload", Ok(ControlRoute::Reload)),

@@ -32,7 +32,7 @@ use crate::{
     console,
     control::{
         Control, ControlContext, ControlPorts, ControlSocket, HandedSockets, Reload, ReloadRequests,
-        RunFacts, Upgrade, UpgradeRequests, fleet::FleetReporter,
+        RunFacts, Upgrade, UpgradeRequests, fleet::FleetReporter, setup_links::LinkSettings,
     },
     domains::{
         Domains,
@@ -374,6 +374,7 @@ impl Assembly<'_> {
             quotas: Quotas::of(&self.config.domains),
             required: self.config.verification.required,
             tickets: known.tickets.clone(),
+            links: LinkSettings::of(self.config),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Our own table: the record of each name's orders, what CAs say of when certificates are to be renewed, budgets, pauses and leases; the keys of
 //! session tickets; the list of the operator's own certificates; tokens of the API; who changed which domain; what each instance says of
-//! itself; requests of the API that are made once; how many entries tenants have; what became of domains and certificates, and how far webhooks
+//! itself; requests of the API that are made once; the key of setup links; how many entries tenants have; what became of domains and certificates, and how far webhooks
 //! have told of it.
 //! Not here: when a name is ordered or due, which budgets there are, how long a pause lasts (`certificates`).
 //! Invariants: of all that find a name due one claims it (`of_many_that_find_a_name_due_one_claims_it`); a back-off is written whatever its item holds (`put_failure`); instances together never pass a budget
@@ -17,6 +17,7 @@ mod idempotency;
 mod instances;
 mod item;
 pub mod lease;
+mod link_key;
 mod open_order;
 mod order_record;
 mod order_records;
@@ -38,6 +39,7 @@ pub use entry_count::{CountChange, EntryCount, find_entry_count, put_entry_count
 pub use events::{EVENTS_KEPT, Event, EventId, EventPage, events, put_event};
 pub use idempotency::{Claimed, KeptAnswer, RequestClaim, RequestKey, claim_request};
 pub use instances::{InstanceItem, MOST_INSTANCES, end_instance, list_instances, put_instance};
+pub use link_key::{ensure_link_key, find_link_key};
 pub use open_order::{OpenOrder, put_open_order, remove_open_order};
 pub use order_record::{FAILED_AT, OrderRecord, SHARDS, put_failure, put_record, shard};
 pub use order_records::read_records;

@@ -7,7 +7,7 @@ use hickory_resolver::{
     config::{NameServerConfig, ResolveHosts, ResolverConfig},
     lookup::Lookup,
     net::{DnsError, NetError, runtime::TokioRuntimeProvider},
-    proto::rr::{RData, Record, RecordType},
+    proto::rr::{Name, RData, Record, RecordType},
 };
 
 use super::{
@@ -107,6 +107,20 @@ impl Dns {
         Answer::Nothing
     }
 
+    /// The name servers of the zone `name`; nothing, where it is none of its own.
+    pub(super) async fn name_servers(&self, name: &str) -> Answer<Vec<String>> {
+        let server = |record: &Record| match &record.data {
+            // Where `name` is an alias, those of another zone are answered as well.
+            RData::NS(server) if plain(&record.name) == name => Some(plain(&server.0)),
+            _ => None,
+        };
+        let answer = self.ask(name, RecordType::NS).await;
+        match answer.map(|records| records.iter().filter_map(server).collect::<Vec<_>>()) {
+            Answer::Found(servers) if servers.is_empty() => Answer::Nothing,
+            answer => answer,
+        }
+    }
+
     async fn ask(&self, name: &str, kind: RecordType) -> Answer<Vec<Record>> {
         // With a final dot, so that no domain of this machine is searched.
         let asked = self.0.lookup(format!("{name}."), kind);
@@ -128,7 +142,7 @@ impl Route {
             RData::A(address) => _ = self.addresses.insert(address.0.into()),
             RData::AAAA(address) => _ = self.addresses.insert(address.0.into()),
             RData::CNAME(alias) => {
-                let alias = alias.0.to_ascii().trim_end_matches('.').to_ascii_lowercase();
+                let alias = plain(&alias.0);
                 if !self.aliases.contains(&alias) {
                     self.aliases.push(alias);
                 }
@@ -136,6 +150,11 @@ impl Route {
             _ => {}
         }
     }
+}
+
+/// In lower case, without a final dot.
+fn plain(name: &Name) -> String {
+    name.to_ascii().trim_end_matches('.').to_ascii_lowercase()
 }
 
 fn caa(record: &Record) -> Option<CaaRecord> {
@@ -161,3 +180,30 @@ const DEADLINE: Duration = Duration::from_secs(8);
 /// Of more records than anybody needs, the first.
 const MOST_RECORDS: usize = 64;
 const LONGEST_VALUE: usize = 255;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verification::fixture::{cname, dns_server, ns};
+
+    #[tokio::test]
+    async fn the_name_servers_of_a_zone_are_its_own_and_not_those_of_what_it_is_an_alias_of() {
+        let records = vec![
+            ns("Customer.Example.", "Ada.NS.cloudflare.com."),
+            ns("customer.example.", "b.example."),
+            cname("shop.customer.example.", "edge.example.net."),
+            ns("edge.example.net.", "ns1.example.net."),
+        ];
+        let dns = Dns::new(&[dns_server(records).await]).unwrap();
+        for (zone, servers) in [
+            (
+                "customer.example",
+                Answer::Found(vec!["ada.ns.cloudflare.com".to_owned(), "b.example".to_owned()]),
+            ),
+            ("shop.customer.example", Answer::Nothing),
+            ("other.example", Answer::Nothing),
+        ] {
+            assert_eq!(dns.name_servers(zone).await, servers, "{zone}");
+        }
+    }
+}

@@ -92,7 +92,7 @@ pub(super) fn dns(
             let (reason, detail) = if foreign.len() == route.addresses.len() {
                 (Reason::LeadsElsewhere, format!("`{pattern}` leads to {to}"))
             } else {
-                (Reason::LeadsPartlyHere, format!("`{pattern}` leads to the edge and to {to} as well"))
+                (Reason::LeadsPartlyHere, format!("`{pattern}` leads here and to {to} as well"))
             };
             Finding { remedy: wanted(), ..of(Outcome::Failed, reason, detail) }
         }

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
+    time::Duration,
 };
 
 use super::{
@@ -11,6 +12,7 @@ use super::{
     http::edge_behind,
     https::handshake,
     judge::{self, Answer, Route},
+    zone::{Zone, candidates},
 };
 use crate::{
     certificates::issuer_directory,
@@ -58,6 +60,22 @@ impl Looker {
     ) -> Vec<RecordToSet> {
         let addresses = self.edge_addresses().await;
         self.edge.records_of_entry(pattern, settings, tenant, self.required, &addresses)
+    }
+
+    /// The zone in which records of `pattern` are set, and who serves it; within a few seconds, after which its registered domain is
+    /// taken for one.
+    pub async fn zone(&self, pattern: &Pattern) -> Zone {
+        let found = tokio::time::timeout(ZONE_DEADLINE, self.find_zone(pattern)).await;
+        found.ok().flatten().unwrap_or_else(|| Zone::of_registered_domain(pattern))
+    }
+
+    async fn find_zone(&self, pattern: &Pattern) -> Option<Zone> {
+        for apex in candidates(pattern) {
+            if let Answer::Found(servers) = self.dns.name_servers(apex).await {
+                return Some(Zone { apex: apex.to_owned(), servers });
+            }
+        }
+        None
     }
 
     /// The addresses of the edge: those of the settings, or else of its name.
@@ -159,6 +177,9 @@ impl Looker {
         if behind.is_some_and(|edge| self.edge.is_called(&edge)) { judge::passed_on(pattern) } else { dns }
     }
 }
+
+/// A person waits for it.
+const ZONE_DEADLINE: Duration = Duration::from_secs(3);
 
 /// The name that is asked for; under a wildcard, one that nobody has.
 fn probe_name(pattern: &Pattern) -> String {

@@ -2,6 +2,7 @@
 
 mod authority;
 mod browser;
+mod setup_links;
 mod visitor;
 
 use std::time::{Duration, Instant};

@@ -283,6 +283,16 @@ const WRONG: &[Wrong] = &[
         "api.listen|there are no entries to manage",
     ),
     ("[api]\nconsole = true", &[], "gatehouse.toml:2|api.console|without `api.listen`|`127.0.0.1:9466`"),
+    (
+        "[api]\nsetup_url = \"http://www.example.com\"",
+        &[],
+        "gatehouse.toml:2|api.setup_url|`http://www.example.com` is not an https URL|`https://www.example.com`",
+    ),
+    (
+        "[api]\nsetup_url = \"https://a:b@c.example\"",
+        &[],
+        "gatehouse.toml:2|api.setup_url|is not an https URL",
+    ),
     ("[api]\nbody_size = \"1B\"", &[], "gatehouse.toml:2|api.body_size|`1B`"),
     ("[api]\nrequests_burst = 0", &[], "api.requests_burst|would let nothing through"),
     (

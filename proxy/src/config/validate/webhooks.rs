@@ -60,7 +60,7 @@ fn url(field: &str, url: &str, findings: &mut Findings) {
     }
 }
 
-fn is_loopback(url: &str) -> bool {
+pub(super) fn is_loopback(url: &str) -> bool {
     let uri: Option<http::Uri> = url.parse().ok();
     let host = uri.as_ref().and_then(http::Uri::host).map(|host| host.trim_matches(['[', ']']));
     host.and_then(|host| host.parse::<IpAddr>().ok()).is_some_and(|address| address.is_loopback())

@@ -57,7 +57,7 @@ fn a_name_leads_here_by_an_alias_or_by_addresses_of_the_edge_alone() {
         (
             route(&[], &["192.0.2.10", "203.0.113.9"]),
             &ours,
-            "Failed LeadsPartlyHere: `SHOP` leads to the edge and to 203.0.113.9 as well; REMEDY",
+            "Failed LeadsPartlyHere: `SHOP` leads here and to 203.0.113.9 as well; REMEDY",
         ),
         (Answer::Nothing, &ours, "Failed NoRecord: `SHOP` has no CNAME, A or AAAA record; REMEDY"),
         (silent(), &ours, "Unknown NoAnswer: no answer from the DNS servers of `SHOP`: timed out"),

@@ -22,6 +22,7 @@ fn verbs() -> Vec<(&'static str, String, Value, u16)> {
         ("POST", format!("{entry}/suspend"), Value::Null, 404),
         ("POST", format!("{entry}/resume"), Value::Null, 404),
         ("POST", format!("{entry}/retry"), Value::Null, 404),
+        ("POST", format!("{entry}/link"), json!({}), 404),
         ("PUT", format!("{entry}/maintenance"), Value::Null, 404),
         ("DELETE", format!("{entry}/maintenance"), Value::Null, 404),
         ("POST", "domains".to_owned(), json!({ "domain": SHOP, "target": "http://192.0.2.66" }), 409),

@@ -35,6 +35,7 @@ fn forms() -> Vec<(String, FormFields, u16)> {
         (act("end-maintenance"), version(), 404),
         (act("remove"), version(), 404),
         (act("retry"), version(), 404),
+        (act("link"), version(), 404),
         ("domains".to_owned(), vec![("domain", SHOP), ("target", "http://192.0.2.66")], 409),
         ("domains".to_owned(), vec![("domain", "b.customer.test"), ("tenant", "acme")], 403),
         ("import".to_owned(), vec![("rows", "domain,tenant\nb.customer.test,acme"), ("step", "write")], 200),

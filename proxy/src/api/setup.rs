@@ -1,0 +1,206 @@
+//! Setup links: made for who has a token, and what one shows to whoever has it.
+//! Not here: the text of a link (`setup_link`), for which entries and times they are made (`control::setup_links`), pages (`console`).
+//! Invariants: nothing is read from the tables for a link that nobody has made (`made_up_links_cost_no_look_up_of_an_entry`); a link shows
+//! one name, and nothing of its target, tenant or others (`a_link_tells_nothing_of_the_operator`); it shows nothing once its entry was
+//! removed or is another tenant's (`a_link_shows_one_entry_until_it_ends`).
+
+mod view;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
+use hyper::StatusCode;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+use utoipa::ToSchema;
+
+use self::view::SetupFacts;
+pub(crate) use self::view::{SetupResource, SetupState};
+use super::{
+    ApiState,
+    domains::entry,
+    extract::{JsonBody, NamedDomain},
+    holder::{Holder, Writes},
+    openapi::Changes,
+    problem::{Problem, ProblemKind},
+    rate::RequestRates,
+};
+use crate::{
+    clock,
+    control::setup_links::{self, IssuedLink, LinkError, NewLink},
+    name::Pattern,
+    setup_link::{EntryMark, LinkKey, SetupLink},
+    store::{
+        Store, StoreError, domain_table::checks::get_checked, instant::Micros, state_table::find_link_key,
+    },
+    verification::Looker,
+};
+
+/// A setup link to be made.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewSetupLink {
+    /// After how long it ends, from an hour to a year; absent, after 30 days.
+    #[schema(minimum = 3600, maximum = 31_536_000)]
+    pub(crate) lifetime_seconds: Option<u64>,
+}
+
+/// A setup link that was made.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SetupLink)]
+pub(crate) struct SetupLinkResource {
+    /// The name of its entry.
+    pub(crate) domain: String,
+    /// The link. Who has it may read what it shows; it is kept nowhere.
+    #[schema(example = "https://api.example.net:9443/setup/AbC...")]
+    pub(crate) url: String,
+    /// When it ends. It ends sooner when the entry is removed or becomes another tenant's.
+    pub(crate) ends_at: String,
+}
+
+/// Make a setup link
+///
+/// A page that shows the owner of the name, without a token, which DNS records to set and what was found of them. With
+/// `Accept: application/json`, or `.json` behind it, the link answers with the same as JSON.
+#[utoipa::path(
+    post, path = "/api/v1/domains/{domain}/link", tag = "domains", operation_id = "linkDomain",
+    params(NamedDomain), request_body = NewSetupLink,
+    responses((status = 201, description = "The link.", body = SetupLinkResource), Changes)
+)]
+pub(super) async fn link(
+    State(api): State<Arc<ApiState>>,
+    holder: Holder<Writes>,
+    NamedDomain(pattern): NamedDomain,
+    JsonBody(new): JsonBody<NewSetupLink>,
+) -> Result<Response, Problem> {
+    let made = link_entry(&api, &holder, &pattern, new).await?;
+    Ok((StatusCode::CREATED, Json(made)).into_response())
+}
+
+/// Makes a link for the entry of `pattern`, if its holder may work with it.
+pub(crate) async fn link_entry(
+    api: &ApiState,
+    holder: &Holder<Writes>,
+    pattern: &Pattern,
+    new: NewSetupLink,
+) -> Result<SetupLinkResource, Problem> {
+    let (record, _) = entry(api, holder, pattern).await?;
+    let new = NewLink { lifetime_seconds: new.lifetime_seconds };
+    let IssuedLink { domain, url, ends_at } =
+        api.instance.link_to(&record, new, &holder.requester.name).await?;
+    Ok(SetupLinkResource { domain: domain.to_string(), url, ends_at: ends_at.to_string() })
+}
+
+/// What the link of `text` shows.
+pub(crate) async fn linked(api: &ApiState, text: &str) -> Result<Arc<SetupResource>, Problem> {
+    let Some(looker) = &api.looker else { return Err(absent()) };
+    api.links.show(text, looker).await
+}
+
+/// What links are shown from, and how often.
+pub(super) struct SetupLinks {
+    store: Store,
+    /// The fleet's key as the table had it not long ago.
+    key: tokio::sync::Mutex<Option<KnownKey>>,
+    rates: Mutex<RequestRates<EntryMark>>,
+    /// By their texts, so that a page that is asked for often is made once in a while.
+    shown: moka::future::Cache<String, Arc<SetupResource>>,
+    looks: Semaphore,
+}
+
+struct KnownKey {
+    /// Absent, there is none.
+    key: Option<LinkKey>,
+    asked_at: Instant,
+}
+
+impl SetupLinks {
+    pub(super) fn new(store: Store, rates: RequestRates<EntryMark>) -> Self {
+        let shown = moka::future::Cache::builder().max_capacity(MOST_SHOWN).time_to_live(SHOWN_FOR).build();
+        let (key, looks) = (tokio::sync::Mutex::default(), Semaphore::new(LOOKS_AT_ONCE));
+        Self { store, key, rates: Mutex::new(rates), shown, looks }
+    }
+
+    async fn show(&self, text: &str, looker: &Looker) -> Result<Arc<SetupResource>, Problem> {
+        let Some(key) = self.key().await? else { return Err(absent()) };
+        let now_seconds = Micros::of(clock::wall()).since_epoch() / MICROS;
+        let link = key.open(text, now_seconds).map_err(|_| absent())?;
+        let counted =
+            self.rates.lock().unwrap_or_else(PoisonError::into_inner).take(&link.entry, clock::now());
+        counted.map_err(|_| busy())?;
+        let look = async { self.look(&link, &key, looker).await.map(Arc::new) };
+        self.shown.try_get_with_by_ref(text, look).await.map_err(|problem| Problem::clone(&problem))
+    }
+
+    /// What there is to show now.
+    async fn look(&self, link: &SetupLink, key: &LinkKey, looker: &Looker) -> Result<SetupResource, Problem> {
+        let _place = self.looks.try_acquire().map_err(|_| busy())?;
+        let found = get_checked(&self.store, &link.pattern).await?;
+        let found = found.filter(|(record, _)| setup_links::is_of(link, key, record));
+        let (record, checks) = found.ok_or_else(absent)?;
+        let (records, zone) = tokio::join!(
+            looker.records(&record.pattern, record.settings, &record.tenant),
+            looker.zone(&record.pattern)
+        );
+        let ends_at = Micros::from_epoch(link.ends_at_seconds.saturating_mul(MICROS));
+        let facts = SetupFacts { pattern: &record.pattern, status: record.status, checks: checks.as_ref() };
+        Ok(SetupResource::of(facts, records, &zone, ends_at))
+    }
+
+    /// The fleet's key. One request asks the table, and others wait for it.
+    async fn key(&self) -> Result<Option<LinkKey>, StoreError> {
+        let mut known = self.key.lock().await;
+        let now = clock::now();
+        let is_fresh = |known: &KnownKey| now.saturating_duration_since(known.asked_at) < KEY_FRESH_FOR;
+        if let Some(known) = known.as_ref().filter(|known| is_fresh(known)) {
+            return Ok(known.key.clone());
+        }
+        let key = find_link_key(&self.store).await?;
+        *known = Some(KnownKey { key: key.clone(), asked_at: now });
+        Ok(key)
+    }
+}
+
+/// The same for a link that has ended, one of which the entry is gone, and one that was made up.
+fn absent() -> Problem {
+    let fault = "there is nothing at this address: the link has ended, or its name is no longer with us";
+    Problem::new(ProblemKind::Absent, fault).mend("ask who sent it for a new one")
+}
+
+fn busy() -> Problem {
+    Problem::new(ProblemKind::TooMany, "this is asked for too often").mend("wait for a few seconds")
+}
+
+impl From<LinkError> for Problem {
+    fn from(error: LinkError) -> Self {
+        let fault = error.to_string();
+        match error {
+            LinkError::NoApi | LinkError::NoEdgeName => Self::new(ProblemKind::Conflict, fault),
+            LinkError::Absent(_) => Self::new(ProblemKind::Absent, fault),
+            LinkError::Lifetime(seconds) => {
+                Self::new(ProblemKind::Invalid, fault).of("lifetime_seconds", &seconds.to_string())
+            }
+            LinkError::Random => Self::new(ProblemKind::Failed, fault),
+            LinkError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// How long an instance goes on with a key that was removed from the table, and without one that was made.
+const KEY_FRESH_FOR: Duration = Duration::from_secs(8);
+/// How old what is shown may be, beside the checks themselves.
+const SHOWN_FOR: Duration = Duration::from_secs(2);
+const MOST_SHOWN: u64 = 1_000;
+/// Pages that are made at once; each waits for DNS servers for some seconds at most.
+const LOOKS_AT_ONCE: usize = 32;
+const MICROS: u64 = 1_000_000;
+
+#[cfg(test)]
+mod tests;

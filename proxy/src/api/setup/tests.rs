@@ -1,0 +1,141 @@
+use super::*;
+use crate::{
+    config::{ApiConfig, Config, StoreConfig},
+    domains::admin::added_for_tests,
+    name::ServerName,
+    store::{
+        Engine,
+        domain_table::{self, DomainRecord, DomainStatus},
+        tables,
+    },
+    target::Target,
+    verification::fixture::{cname, dns_server, ns},
+};
+
+/// A table with an entry, and a link to it.
+struct Fixture {
+    engine: Engine,
+    store: Store,
+    record: DomainRecord,
+    link: String,
+    looker: Looker,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let engine = Engine::in_memory().unwrap();
+        let store = Store::on(engine.clone(), &StoreConfig::default());
+        tables::create(&store).await.unwrap();
+        let pattern = Pattern::parse("shop.customer.example").unwrap();
+        let record = DomainRecord {
+            tenant: "acme-4711".to_owned(),
+            target: Some(Target::parse("http://10.9.8.7:8080").unwrap()),
+            status: DomainStatus::Pending,
+            ..added_for_tests(&pattern)
+        };
+        domain_table::put(&store, &record, 0).await.unwrap();
+        let settings = setup_links::LinkSettings::of(&config());
+        let now = Micros::of(clock::wall());
+        let made = setup_links::link_to(&store, &settings, &record, NewLink::default(), now).await.unwrap();
+        let link = made.url.rsplit('/').next().unwrap().to_owned();
+        let servers = vec![
+            ns("customer.example.", "ada.ns.cloudflare.com."),
+            cname("shop.customer.example.", "elsewhere.example."),
+            ns("elsewhere.example.", "ns1.digitalocean.com."),
+        ];
+        let mut config = config();
+        config.verification.resolvers = vec![dns_server(servers).await];
+        let looker = Looker::new(&config, 443, Arc::new(|_| true)).unwrap().unwrap();
+        Self { engine, store, record, link, looker }
+    }
+
+    /// Another instance, which has shown nothing yet.
+    fn instance(&self) -> SetupLinks {
+        self.instance_with(&StoreConfig::default().domains_table)
+    }
+
+    fn instance_with(&self, domains_table: &str) -> SetupLinks {
+        let rates = ApiConfig { requests_per_second: 1, requests_burst: 5, ..ApiConfig::default() };
+        let store = Store::on(
+            self.engine.clone(),
+            &StoreConfig { domains_table: domains_table.to_owned(), ..StoreConfig::default() },
+        );
+        SetupLinks::new(store, RequestRates::new(&rates, clock::now()))
+    }
+
+    async fn show(&self) -> Result<Arc<SetupResource>, ProblemKind> {
+        self.instance().show(&self.link, &self.looker).await.map_err(|problem| problem.kind())
+    }
+}
+
+fn config() -> Config {
+    let mut config = Config::default();
+    config.api.listen = Some("127.0.0.1:9466".parse().unwrap());
+    config.verification.edge_names = vec![ServerName::parse("edge.example.net").unwrap()];
+    config.verification.edge_addresses = vec!["192.0.2.10".parse().unwrap()];
+    config
+}
+
+#[tokio::test]
+async fn a_link_shows_one_entry_until_it_ends() {
+    let fixture = Fixture::new().await;
+    for _ in 0..2 {
+        let shown = fixture.show().await.unwrap();
+        assert_eq!((shown.domain.as_str(), shown.state), ("shop.customer.example", SetupState::Waiting));
+        let provider = shown.provider.as_ref().map(|provider| provider.name);
+        assert_eq!((shown.zone.as_str(), provider), ("customer.example", Some("Cloudflare")));
+        assert_eq!((shown.records[0].kind, shown.records[0].value.as_str()), ("CNAME", "edge.example.net"));
+    }
+    let base = &fixture.record;
+    let changes = [
+        (DomainRecord { status: DomainStatus::Suspended, ..base.clone() }, true),
+        (DomainRecord { tenant: "zeta".to_owned(), ..base.clone() }, false),
+        (base.clone(), true),
+        (DomainRecord { created_at: Some(Micros::from_epoch(77)), ..base.clone() }, false),
+        (DomainRecord { status: DomainStatus::Removed, ..base.clone() }, false),
+    ];
+    for (version, (changed, is_shown)) in (base.version..).zip(changes) {
+        let changed = DomainRecord { version: version + 1, ..changed };
+        domain_table::put(&fixture.store, &changed, version).await.unwrap();
+        let shown = fixture.show().await;
+        assert_eq!(shown.as_ref().err(), (!is_shown).then_some(&ProblemKind::Absent), "{changed:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_link_tells_nothing_of_the_operator() {
+    let fixture = Fixture::new().await;
+    let text = serde_json::to_string(&*fixture.show().await.unwrap()).unwrap();
+    for secret in ["acme", "10.9.8.7", "target", "version", "created"] {
+        assert!(!text.contains(secret), "{secret}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn made_up_links_cost_no_look_up_of_an_entry() {
+    let fixture = Fixture::new().await;
+    // An instance whose table of entries is not there.
+    let instance = fixture.instance_with("none");
+    let mut made_up = fixture.link.clone();
+    made_up.replace_range(0..1, if made_up.starts_with('A') { "B" } else { "A" });
+    for text in [made_up.as_str(), "", "robots.txt", &"A".repeat(200)] {
+        let shown = instance.show(text, &fixture.looker).await;
+        assert_eq!(shown.unwrap_err().kind(), ProblemKind::Absent, "{text}");
+    }
+    // One that was made is looked up.
+    assert_eq!(instance.show(&fixture.link, &fixture.looker).await.unwrap_err().kind(), ProblemKind::Failed);
+}
+
+#[tokio::test]
+async fn a_link_is_asked_for_at_its_own_rate() {
+    let fixture = Fixture::new().await;
+    let instance = fixture.instance();
+    let mut kinds = Vec::new();
+    for _ in 0..6 {
+        kinds.push(
+            instance.show(&fixture.link, &fixture.looker).await.map(|_| ()).map_err(|problem| problem.kind()),
+        );
+    }
+    assert_eq!(kinds.iter().filter(|kind| kind.is_ok()).count(), 5, "{kinds:?}");
+    assert_eq!(kinds.last(), Some(&Err(ProblemKind::TooMany)));
+}
