@@ -87,14 +87,14 @@ async fn a_link_shows_one_entry_until_it_ends() {
         assert_eq!((shown.records[0].kind, shown.records[0].value.as_str()), ("CNAME", "edge.example.net"));
     }
     let base = &fixture.record;
-    let changes = [
+    let steps = [
         (DomainRecord { status: DomainStatus::Suspended, ..base.clone() }, true),
         (DomainRecord { tenant: "zeta".to_owned(), ..base.clone() }, false),
         (base.clone(), true),
         (DomainRecord { created_at: Some(Micros::from_epoch(77)), ..base.clone() }, false),
         (DomainRecord { status: DomainStatus::Removed, ..base.clone() }, false),
     ];
-    for (version, (changed, is_shown)) in (base.version..).zip(changes) {
+    for (version, (changed, is_shown)) in (base.version..).zip(steps) {
         let changed = DomainRecord { version: version + 1, ..changed };
         domain_table::put(&fixture.store, &changed, version).await.unwrap();
         let shown = fixture.show().await;
