@@ -24,7 +24,7 @@ use hyper::{
 
 use super::{assets::asset, failure::page};
 use crate::{
-    api::{ApiState, Problem, ProblemBody, ProblemKind, SetupResource, SetupState, linked},
+    api::{ApiState, Problem, ProblemBody, ProblemKind, SetupResource, SetupState, limited_in_time, linked},
     control::setup_links::SETUP_PATH,
 };
 
@@ -107,7 +107,7 @@ fn problem_page(problem: Problem) -> Response {
 
 /// Tells browsers, caches and search engines to keep the address to themselves, and to run nothing that is not of the page.
 async fn sealed(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+    let mut response = limited_in_time(next.run(request)).await.unwrap_or_else(problem_page);
     let headers = response.headers_mut();
     // What an answer says for itself stays.
     for (name, value) in HEADERS {
