@@ -20,27 +20,27 @@ pub fn merge(old: &Config, new: &Config, takes: impl Fn(&str) -> bool) -> Config
     if let Some(merged) = merged(old, new, &left) {
         return merged;
     }
-    // What contradicts a setting that waits, waits with it; all others are taken, each once those are that it stands on.
-    let mut taken = old.clone();
+    // What contradicts a setting that waits, waits with it; all others are kept, each once those are that it stands on.
+    let mut kept = old.clone();
     loop {
         let before = left.len();
-        left.retain(|key| match merged(&taken, new, std::slice::from_ref(key)) {
+        left.retain(|key| match merged(&kept, new, std::slice::from_ref(key)) {
             Some(merged) => {
-                taken = merged;
+                kept = merged;
                 false
             }
             None => true,
         });
         if left.len() == before {
-            return taken;
+            return kept;
         }
     }
 }
 
 /// None where they contradict each other.
-fn merged(old: &Config, new: &Config, taken: &[String]) -> Option<Config> {
+fn merged(old: &Config, new: &Config, kept: &[String]) -> Option<Config> {
     let (mut merged, new) = (Table::try_from(old).ok()?, Table::try_from(new).ok()?);
-    for key in taken {
+    for key in kept {
         put(&mut merged, key, value(&new, key).cloned());
     }
     let merged = Value::Table(merged).try_into().ok()?;

@@ -123,7 +123,7 @@ fn what_follows_a_hello_that_the_budget_let_through_is_no_part_of_it() {
     let tables = with_mode(Mode::Adaptive);
     let mut frames = pieces(&hello, &[100]);
     let behind = Frame::SEQUENCE + u32::try_from(hello.len()).unwrap();
-    frames.push(Frame { sequence: behind, ..Frame::with(&[23; 1400]) });
+    frames.push(Frame { sequence: behind, ..Frame::with([23; 1400]) });
     assert_eq!(
         judged_all(&frames, &tables),
         [Ok(Verdict::PassIncomplete), Ok(Verdict::PassUnknown), Ok(Verdict::PassNoHello)]
