@@ -20,27 +20,27 @@ pub fn merge(old: &Config, new: &Config, takes: impl Fn(&str) -> bool) -> Config
     if let Some(merged) = merged(old, new, &left) {
         return merged;
     }
-    // What contradicts a setting that waits, waits with it; all others are kept, each once those are that it stands on.
-    let mut kept = old.clone();
+    // What contradicts a setting that waits, waits with it; all others are taken, each once those are that it stands on.
+    let mut result = old.clone();
     loop {
         let before = left.len();
-        left.retain(|key| match merged(&kept, new, std::slice::from_ref(key)) {
+        left.retain(|key| match merged(&result, new, std::slice::from_ref(key)) {
             Some(merged) => {
-                kept = merged;
+                result = merged;
                 false
             }
             None => true,
         });
         if left.len() == before {
-            return kept;
+            return result;
         }
     }
 }
 
 /// None where they contradict each other.
-fn merged(old: &Config, new: &Config, kept: &[String]) -> Option<Config> {
+fn merged(old: &Config, new: &Config, changed: &[String]) -> Option<Config> {
     let (mut merged, new) = (Table::try_from(old).ok()?, Table::try_from(new).ok()?);
-    for key in kept {
+    for key in changed {
         put(&mut merged, key, value(&new, key).cloned());
     }
     let merged = Value::Table(merged).try_into().ok()?;

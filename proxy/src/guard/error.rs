@@ -143,6 +143,14 @@ pub enum GuardError {
     Metrics(#[source] prometheus::Error),
 }
 
+/// What was to be removed and was not there is as it should be.
+pub(super) fn absent_is_removed(removal: Result<(), MapError>) -> Result<(), MapError> {
+    match removal {
+        Err(error) if errno(&error) == Some(Errno::ENOENT) => Ok(()),
+        done => done,
+    }
+}
+
 /// A failed system call below an error of aya, if there is one.
 pub(super) fn errno(error: &(dyn std::error::Error + 'static)) -> Option<Errno> {
     let mut cause = Some(error);

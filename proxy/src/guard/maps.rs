@@ -7,18 +7,12 @@ use aya::{
     Pod,
     maps::{Array, HashMap, Map, MapData, MapError, MapInfo, PerCpuArray},
 };
-use nix::errno::Errno;
 use proxy_common::maps::{
     DenialEntry, GuardSettings, GuardedAddress, NameEntry, NameKey, PORT_NUMBERS, PortEntry, Tally, Verdict,
     map_names,
 };
 
-use super::{
-    enforce_until::EnforceUntil,
-    error::{GuardError, errno},
-    ports::Ports,
-    source_networks::SourceNetworks,
-};
+use super::{enforce_until::EnforceUntil, error::GuardError, ports::Ports, source_networks::SourceNetworks};
 use crate::config::GuardConfig;
 
 /// Every map user space reads or writes, and so pins.
@@ -190,14 +184,6 @@ pub(super) fn open<T: TryFrom<Map, Error = MapError>>(
 /// A [`GuardError::Map`] for what was done to `map`.
 pub(super) fn failed(map: &'static str, action: &'static str) -> impl Fn(MapError) -> GuardError {
     move |source| GuardError::Map { map, action, source }
-}
-
-/// What was to be removed and was not there is as it should be.
-pub(super) fn absent_is_removed(removal: Result<(), MapError>) -> Result<(), MapError> {
-    match removal {
-        Err(error) if errno(&error) == Some(Errno::ENOENT) => Ok(()),
-        done => done,
-    }
 }
 
 /// The value of each address in `ADDRESSES`, which says nothing more.

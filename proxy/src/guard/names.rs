@@ -26,11 +26,11 @@ use tracing::{error, warn};
 use super::{
     difference::{Difference, Hashes, hash},
     enforcer::Enforcer,
-    error::{GuardError, errno},
+    error::{GuardError, absent_is_removed, errno},
     following::{Following, Stood},
     kernel_time::KernelTime,
     lingering::Lingering,
-    maps::{absent_is_removed, failed, keys},
+    maps::{failed, keys},
     metrics::GuardMetrics,
     names_state::{Names, NamesCell},
     policy::Policy,

@@ -9,7 +9,7 @@ use aya::maps::{
 };
 use proxy_common::maps::{SOURCE_NETWORKS_CAPACITY, SourceAddress, SourceRule};
 
-use super::maps::absent_is_removed;
+use super::error::absent_is_removed;
 use crate::config::{GuardConfig, Network};
 
 /// The map, and what user space knows of it.
