@@ -83,7 +83,7 @@ impl LinkKey {
 
     /// The text of `link`, which stands in a URL as it is.
     #[must_use]
-    pub fn seal(&self, link: &SetupLink) -> String {
+    pub fn sign(&self, link: &SetupLink) -> String {
         let name = link.pattern.to_string();
         let said = [&link.ends_at_seconds.to_be_bytes(), link.entry.0.as_slice(), name.as_bytes()].concat();
         let tag = hmac::sign(&self.key, &[LINK, &said].concat());
@@ -91,8 +91,8 @@ impl LinkKey {
     }
 
     /// The link of `text` at `now_seconds` since the epoch. The signature is compared in constant time.
-    pub fn open(&self, text: &str, now_seconds: u64) -> Result<SetupLink, NoLink> {
-        if text.len() > LONGEST {
+    pub fn verify(&self, text: &str, now_seconds: u64) -> Result<SetupLink, NoLink> {
+        if !may_be_link(text) {
             return Err(NoLink);
         }
         let whole = URL_SAFE_NO_PAD.decode(text).map_err(|_| NoLink)?;
@@ -117,6 +117,13 @@ impl SetupLink {
     }
 }
 
+/// Whether a text has the form of a link, whosever it is: what has not is none without a look at the key.
+#[must_use]
+pub fn may_be_link(text: &str) -> bool {
+    let is_of_base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (SHORTEST..=LONGEST).contains(&text.len()) && text.bytes().all(is_of_base64)
+}
+
 /// Neither is the beginning of the other.
 const LINK: &[u8] = b"setup link\0";
 const ENTRY: &[u8] = b"entry\0";
@@ -124,7 +131,9 @@ const ENTRY: &[u8] = b"entry\0";
 const HASH: usize = 32;
 /// RFC 2104 §5: half of a tag is enough.
 const MARK: usize = 16;
-/// A tag, an instant, a mark and the longest name are 416 characters of base64.
+/// A tag, an instant, a mark and no name are 75 characters of base64.
+const SHORTEST: usize = 76;
+/// With the longest name they are 416.
 const LONGEST: usize = 420;
 
 #[cfg(test)]
@@ -146,21 +155,21 @@ mod tests {
         for name in ["shop.customer.example", "*.customer.example", &format!("{}a.example", "a.".repeat(122))]
         {
             let link = link(&key, name);
-            let text = key.seal(&link);
+            let text = key.sign(&link);
             assert!(text.len() <= LONGEST, "{}", text.len());
             assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)), "{text}");
-            assert_eq!(key.open(&text, 999), Ok(link.clone()));
-            assert_eq!(LinkKey::read(key.secret()).unwrap().open(&text, 0), Ok(link));
-            assert_eq!(key.open(&text, 1_000), Err(NoLink), "it has ended");
-            assert_eq!(other.open(&text, 0), Err(NoLink));
+            assert_eq!(key.verify(&text, 999), Ok(link.clone()));
+            assert_eq!(LinkKey::read(key.secret()).unwrap().verify(&text, 0), Ok(link));
+            assert_eq!(key.verify(&text, 1_000), Err(NoLink), "it has ended");
+            assert_eq!(other.verify(&text, 0), Err(NoLink));
             for place in 0..text.len() {
                 let mut wrong = text.clone();
                 wrong.replace_range(place..=place, if text.as_bytes()[place] == b'A' { "B" } else { "A" });
-                assert_eq!(key.open(&wrong, 0), Err(NoLink), "{wrong}");
+                assert_eq!(key.verify(&wrong, 0), Err(NoLink), "{wrong}");
             }
         }
         for wrong in ["", "a", "ä", &"A".repeat(43), &"A".repeat(100), &"A".repeat(5_000)] {
-            assert_eq!(key.open(wrong, 0), Err(NoLink), "{wrong}");
+            assert_eq!(key.verify(wrong, 0), Err(NoLink), "{wrong}");
         }
         assert!(LinkKey::read(&[7; 31]).is_none() && LinkKey::read(&[7; 33]).is_none());
     }
@@ -189,7 +198,7 @@ mod tests {
     #[test]
     fn a_tenant_cannot_be_read_nor_guessed() {
         let key = LinkKey::generate().unwrap();
-        let text = key.seal(&link(&key, "shop.customer.example"));
+        let text = key.sign(&link(&key, "shop.customer.example"));
         let whole = URL_SAFE_NO_PAD.decode(text).unwrap();
         assert!(!whole.windows(4).any(|part| part == b"acme"));
         assert_eq!(format!("{key:?}"), "LinkKey");
@@ -204,10 +213,10 @@ mod tests {
             #[test]
             fn no_text_panics(text in "\\PC{0,160}|[A-Za-z0-9_-]{60,430}", said in prop::collection::vec(any::<u8>(), 0..80)) {
                 let key = LinkKey::generate().unwrap();
-                prop_assert_eq!(key.open(&text, 0), Err(NoLink));
+                prop_assert_eq!(key.verify(&text, 0), Err(NoLink));
                 // What is signed is read with the same care, for a release after this one may have signed it.
                 if let Some(link) = SetupLink::read(&said) {
-                    prop_assert_eq!(key.open(&key.seal(&link), 0), if link.ends_at_seconds > 0 { Ok(link) } else { Err(NoLink) });
+                    prop_assert_eq!(key.verify(&key.sign(&link), 0), if link.ends_at_seconds > 0 { Ok(link) } else { Err(NoLink) });
                 }
             }
         }

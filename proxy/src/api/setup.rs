@@ -8,7 +8,7 @@ mod view;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use axum::{
@@ -17,6 +17,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use hyper::StatusCode;
+use moka::future::Cache;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use utoipa::ToSchema;
@@ -36,10 +37,8 @@ use crate::{
     clock,
     control::setup_links::{self, IssuedLink, LinkError, NewLink},
     name::Pattern,
-    setup_link::{EntryMark, LinkKey, SetupLink},
-    store::{
-        Store, StoreError, domain_table::checks::get_checked, instant::Micros, state_table::find_link_key,
-    },
+    setup_link::{self, EntryMark, LinkKey, SetupLink},
+    store::{Store, domain_table::checks::get_checked, instant::Micros, state_table::find_link_key},
     verification::Looker,
 };
 
@@ -58,7 +57,7 @@ pub(crate) struct NewSetupLink {
 pub(crate) struct SetupLinkResource {
     /// The name of its entry.
     pub(crate) domain: String,
-    /// The link. Who has it may read what it shows; it is kept nowhere.
+    /// The link. Who has it may read what it shows.
     #[schema(example = "https://api.example.net:9443/setup/AbC...")]
     pub(crate) url: String,
     /// When it ends. It ends sooner when the entry is removed or becomes another tenant's.
@@ -99,7 +98,7 @@ pub(crate) async fn link_entry(
 }
 
 /// What the link of `text` shows.
-pub(crate) async fn linked(api: &ApiState, text: &str) -> Result<Arc<SetupResource>, Problem> {
+pub(crate) async fn linked(api: &ApiState, text: &str) -> Result<LinkedSetup, Problem> {
     let Some(looker) = &api.looker else { return Err(absent()) };
     api.links.show(text, looker).await
 }
@@ -107,41 +106,61 @@ pub(crate) async fn linked(api: &ApiState, text: &str) -> Result<Arc<SetupResour
 /// What links are shown from, and how often.
 pub(super) struct SetupLinks {
     store: Store,
-    /// The fleet's key as the table had it not long ago.
-    key: tokio::sync::Mutex<Option<KnownKey>>,
+    /// The fleet's key as the table had it not long ago, if there was one. One request asks the table, and others wait for it.
+    key: Cache<(), Option<LinkKey>>,
     rates: Mutex<RequestRates<EntryMark>>,
-    /// By their texts, so that a page that is asked for often is made once in a while.
-    shown: moka::future::Cache<String, Arc<SetupResource>>,
+    /// What is shown of an entry, whatever its links: a page that is asked for often is made once in a while.
+    shown: Cache<EntryMark, Arc<SetupResource>>,
     looks: Semaphore,
 }
 
-struct KnownKey {
-    /// Absent, there is none.
-    key: Option<LinkKey>,
-    asked_at: Instant,
+/// What a link shows, and when it ends.
+pub(crate) struct LinkedSetup {
+    pub(crate) shown: Arc<SetupResource>,
+    pub(crate) ends_at: String,
+}
+
+impl LinkedSetup {
+    /// As programs read it.
+    pub(crate) fn json(&self) -> impl Serialize + '_ {
+        #[derive(Serialize)]
+        struct Linked<'a> {
+            #[serde(flatten)]
+            shown: &'a SetupResource,
+            /// When the link ends.
+            ends_at: &'a str,
+        }
+        Linked { shown: &self.shown, ends_at: &self.ends_at }
+    }
 }
 
 impl SetupLinks {
     pub(super) fn new(store: Store, rates: RequestRates<EntryMark>) -> Self {
-        let shown = moka::future::Cache::builder().max_capacity(MOST_SHOWN).time_to_live(SHOWN_FOR).build();
-        let (key, looks) = (tokio::sync::Mutex::default(), Semaphore::new(LOOKS_AT_ONCE));
-        Self { store, key, rates: Mutex::new(rates), shown, looks }
+        let key = Cache::builder().max_capacity(1).time_to_live(KEY_FRESH_FOR).build();
+        let shown = Cache::builder().max_capacity(MOST_SHOWN).time_to_live(SHOWN_FOR).build();
+        Self { store, key, rates: Mutex::new(rates), shown, looks: Semaphore::new(LOOKS_AT_ONCE) }
     }
 
-    async fn show(&self, text: &str, looker: &Looker) -> Result<Arc<SetupResource>, Problem> {
+    async fn show(&self, text: &str, looker: &Looker) -> Result<LinkedSetup, Problem> {
+        if !setup_link::may_be_link(text) {
+            return Err(absent());
+        }
         let Some(key) = self.key().await? else { return Err(absent()) };
         let now_seconds = Micros::of(clock::wall()).since_epoch() / MICROS;
-        let link = key.open(text, now_seconds).map_err(|_| absent())?;
+        let link = key.verify(text, now_seconds).map_err(|_| absent())?;
         let counted =
             self.rates.lock().unwrap_or_else(PoisonError::into_inner).take(&link.entry, clock::now());
         counted.map_err(|_| busy())?;
         let look = async { self.look(&link, &key, looker).await.map(Arc::new) };
-        self.shown.try_get_with_by_ref(text, look).await.map_err(|problem| Problem::clone(&problem))
+        let shown = self.shown.try_get_with(link.entry, look).await;
+        let ends_at = Micros::from_epoch(link.ends_at_seconds.saturating_mul(MICROS)).to_string();
+        Ok(LinkedSetup { shown: shown.map_err(|problem| Problem::clone(&problem))?, ends_at })
     }
 
     /// What there is to show now.
     async fn look(&self, link: &SetupLink, key: &LinkKey, looker: &Looker) -> Result<SetupResource, Problem> {
-        let _place = self.looks.try_acquire().map_err(|_| busy())?;
+        let place = tokio::time::timeout(LOOK_WAIT, self.looks.acquire()).await;
+        let _place = place.ok().and_then(Result::ok).ok_or_else(busy)?;
         let found = get_checked(&self.store, &link.pattern).await?;
         let found = found.filter(|(record, _)| setup_links::is_of(link, key, record));
         let (record, checks) = found.ok_or_else(absent)?;
@@ -149,22 +168,13 @@ impl SetupLinks {
             looker.records(&record.pattern, record.settings, &record.tenant),
             looker.zone(&record.pattern)
         );
-        let ends_at = Micros::from_epoch(link.ends_at_seconds.saturating_mul(MICROS));
         let facts = SetupFacts { pattern: &record.pattern, status: record.status, checks: checks.as_ref() };
-        Ok(SetupResource::of(facts, records, &zone, ends_at))
+        Ok(SetupResource::of(facts, records, &zone))
     }
 
-    /// The fleet's key. One request asks the table, and others wait for it.
-    async fn key(&self) -> Result<Option<LinkKey>, StoreError> {
-        let mut known = self.key.lock().await;
-        let now = clock::now();
-        let is_fresh = |known: &KnownKey| now.saturating_duration_since(known.asked_at) < KEY_FRESH_FOR;
-        if let Some(known) = known.as_ref().filter(|known| is_fresh(known)) {
-            return Ok(known.key.clone());
-        }
-        let key = find_link_key(&self.store).await?;
-        *known = Some(KnownKey { key: key.clone(), asked_at: now });
-        Ok(key)
+    async fn key(&self) -> Result<Option<LinkKey>, Problem> {
+        let ask = async { find_link_key(&self.store).await.map_err(Problem::from) };
+        self.key.try_get_with((), ask).await.map_err(|problem| Problem::clone(&problem))
     }
 }
 
@@ -200,6 +210,8 @@ const SHOWN_FOR: Duration = Duration::from_secs(2);
 const MOST_SHOWN: u64 = 1_000;
 /// Pages that are made at once; each waits for DNS servers for some seconds at most.
 const LOOKS_AT_ONCE: usize = 32;
+/// How long another waits for one of these to end.
+const LOOK_WAIT: Duration = Duration::from_secs(3);
 const MICROS: u64 = 1_000_000;
 
 #[cfg(test)]

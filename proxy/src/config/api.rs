@@ -18,9 +18,9 @@ section! {
         setup_url: Option<String> = None => "\"https://www.example.com\"",
         /// Whether people may sign in with a token at `/console` of the same address, and manage entries by pages.
         console: bool = false,
-        /// Requests of one token in a second; beyond it, 429.
+        /// Requests of one token, or by setup links of one entry, in a second; beyond it, 429.
         requests_per_second: u32 = 20,
-        /// Requests of one token at once, after a time without any; beyond it, 429.
+        /// The same at once, after a time without any; beyond it, 429.
         requests_burst: u32 = 100,
         /// Size of a request's body, from `4KiB` to `1MiB`; beyond it, 413.
         body_size: ByteSize = ByteSize::kib(64),

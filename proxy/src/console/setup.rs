@@ -32,6 +32,7 @@ use crate::{
 #[template(path = "setup.html")]
 struct SetupPage<'a> {
     shown: &'a SetupResource,
+    ends_at: &'a str,
 }
 
 #[derive(Template)]
@@ -42,7 +43,7 @@ struct SetupProblemPage {
 
 /// As which a link is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum LinkForm {
     Page,
     Json,
 }
@@ -54,7 +55,7 @@ pub(super) fn router(api: Arc<ApiState>) -> Router {
         .route("/widget.js", get(widget))
         .route("/assets/{name}", get(own_asset))
         .fallback(nowhere)
-        .layer(middleware::from_fn(sealed))
+        .layer(middleware::from_fn(kept_private))
         .with_state(api);
     Router::new().nest(SETUP_PATH, paths)
 }
@@ -62,10 +63,12 @@ pub(super) fn router(api: Arc<ApiState>) -> Router {
 async fn show(State(api): State<Arc<ApiState>>, headers: HeaderMap, Path(link): Path<String>) -> Response {
     let (link, form) = asked(&link, &headers);
     match (linked(&api, link).await, form) {
-        (Ok(shown), Form::Page) => page(StatusCode::OK, &SetupPage { shown: &shown }),
-        (Ok(shown), Form::Json) => (FOR_ALL_ORIGINS, Json(&*shown)).into_response(),
-        (Err(problem), Form::Page) => problem_page(problem),
-        (Err(problem), Form::Json) => (FOR_ALL_ORIGINS, problem).into_response(),
+        (Ok(linked), LinkForm::Page) => {
+            page(StatusCode::OK, &SetupPage { shown: &linked.shown, ends_at: &linked.ends_at })
+        }
+        (Ok(linked), LinkForm::Json) => (FOR_ALL_ORIGINS, Json(linked.json())).into_response(),
+        (Err(problem), LinkForm::Page) => problem_page(problem),
+        (Err(problem), LinkForm::Json) => (FOR_ALL_ORIGINS, problem).into_response(),
     }
 }
 
@@ -77,14 +80,14 @@ async fn widget() -> Response {
 }
 
 /// The link, and how it is to be shown. No link has a dot.
-fn asked<'a>(link: &'a str, headers: &HeaderMap) -> (&'a str, Form) {
+fn asked<'a>(link: &'a str, headers: &HeaderMap) -> (&'a str, LinkForm) {
     if let Some(link) = link.strip_suffix(".json") {
-        return (link, Form::Json);
+        return (link, LinkForm::Json);
     }
     let accepted = headers.get(ACCEPT).and_then(|accepted| accepted.to_str().ok()).unwrap_or_default();
     // A browser names the types of pages first of all, and none that JSON has.
     let is_json = accepted.contains("application/json") && !accepted.contains("text/html");
-    (link, if is_json { Form::Json } else { Form::Page })
+    (link, if is_json { LinkForm::Json } else { LinkForm::Page })
 }
 
 async fn own_asset(name: Path<String>) -> Response {
@@ -106,7 +109,7 @@ fn problem_page(problem: Problem) -> Response {
 }
 
 /// Tells browsers, caches and search engines to keep the address to themselves, and to run nothing that is not of the page.
-async fn sealed(request: Request, next: Next) -> Response {
+async fn kept_private(request: Request, next: Next) -> Response {
     let mut response = limited_in_time(next.run(request)).await.unwrap_or_else(problem_page);
     let headers = response.headers_mut();
     // What an answer says for itself stays.
@@ -140,18 +143,21 @@ pub(super) mod tests {
     pub(in crate::console) fn samples(text: &str) -> [String; 2] {
         let shown = SetupResource::sample(text);
         let problem = super::super::failure::tests::problem_body(text);
-        [SetupPage { shown: &shown }.render().unwrap(), SetupProblemPage { problem }.render().unwrap()]
+        [
+            SetupPage { shown: &shown, ends_at: "2026-12-29T03:20:00.000000Z" }.render().unwrap(),
+            SetupProblemPage { problem }.render().unwrap(),
+        ]
     }
 
     #[test]
     fn programs_are_answered_in_json_and_browsers_by_a_page() {
         for (link, accepted, form) in [
-            ("AbC", None, Form::Page),
-            ("AbC", Some("*/*"), Form::Page),
-            ("AbC", Some("text/html,application/xhtml+xml,application/json;q=0.9"), Form::Page),
-            ("AbC", Some("application/json"), Form::Json),
-            ("AbC.json", None, Form::Json),
-            ("AbC.json", Some("text/html"), Form::Json),
+            ("AbC", None, LinkForm::Page),
+            ("AbC", Some("*/*"), LinkForm::Page),
+            ("AbC", Some("text/html,application/xhtml+xml,application/json;q=0.9"), LinkForm::Page),
+            ("AbC", Some("application/json"), LinkForm::Json),
+            ("AbC.json", None, LinkForm::Json),
+            ("AbC.json", Some("text/html"), LinkForm::Json),
         ] {
             let headers = accepted.map(|text| (ACCEPT, HeaderValue::from_static(text))).into_iter().collect();
             assert_eq!(asked(link, &headers), ("AbC", form), "{link} {accepted:?}");

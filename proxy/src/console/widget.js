@@ -28,8 +28,8 @@
     button.type = "button";
     button.setAttribute("aria-label", `Copy the ${what} ${value}`);
     button.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(value);
-      button.textContent = "Copied";
+      const isDone = await navigator.clipboard.writeText(value).then(() => true, () => false);
+      button.textContent = isDone ? "Copied" : "Not permitted";
       setTimeout(() => { button.textContent = "Copy"; }, 2000);
     });
     shown.append(button);
@@ -54,7 +54,8 @@
       element("p", "", element("strong", shown.unicode)), element("p", shown.message),
       element("p", `DNS records to set in ${shown.zone}:`), element("ul", "", ...shown.records.map(record)),
     ];
-    if (shown.provider) {
+    // The link may be another site's, if yours takes it from its users.
+    if (shown.provider && /^https:\/\//.test(shown.provider.page)) {
       const page = element("a", `How records are set at ${shown.provider.name}`);
       page.href = shown.provider.page;
       page.rel = "noopener noreferrer";
@@ -68,24 +69,38 @@
     static observedAttributes = ["link"];
     #root = this.attachShadow({ mode: "open" });
     #timer;
+    #loaded;
 
     connectedCallback() { this.#root.adoptedStyleSheets = [style]; this.#load(); }
-    disconnectedCallback() { clearTimeout(this.#timer); }
-    attributeChangedCallback() { if (this.isConnected) this.#load(); }
+    disconnectedCallback() { clearTimeout(this.#timer); this.#loaded = undefined; }
+    attributeChangedCallback() { if (this.isConnected && this.#root.adoptedStyleSheets.length) this.#load(); }
 
     async #load() {
       clearTimeout(this.#timer);
       const link = this.getAttribute("link");
+      const isOurs = () => link === this.getAttribute("link") && this.isConnected;
+      // As the page of the link does.
+      const again = () => { this.#timer = setTimeout(() => this.#load(), 15000); };
+      let answer, said;
       try {
-        const answer = await fetch(`${link}.json`, { credentials: "omit", referrerPolicy: "no-referrer", cache: "no-store" });
-        const said = await answer.json();
-        if (link !== this.getAttribute("link") || !this.isConnected) return;
-        this.#root.replaceChildren(...(answer.ok ? view(said) : [element("p", said.detail)]));
-        // As the page of the link does.
-        if (answer.ok && said.state === "waiting") this.#timer = setTimeout(() => this.#load(), 15000);
+        answer = await fetch(`${link}.json`, { credentials: "omit", referrerPolicy: "no-referrer", cache: "no-store" });
+        said = await answer.json();
       } catch {
-        this.#root.replaceChildren(element("p", "The DNS records cannot be shown now."));
+        said = undefined;
       }
+      if (!isOurs()) return;
+      if (answer?.ok && said) {
+        this.#loaded = link;
+        this.#root.replaceChildren(...view(said));
+        if (said.state === "waiting") again();
+        return;
+      }
+      // Asked too often, or not reached: what was shown of this link stays.
+      const isOver = answer?.status === 404;
+      if (isOver || this.#loaded !== link) {
+        this.#root.replaceChildren(element("p", said?.detail ?? "The DNS records cannot be shown now."));
+      }
+      if (!isOver) again();
     }
   }
 

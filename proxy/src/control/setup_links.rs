@@ -32,7 +32,7 @@ pub struct NewLink {
 pub struct IssuedLink {
     /// The name of its entry.
     pub domain: Pattern,
-    /// The link itself. It is kept nowhere.
+    /// The link itself.
     pub url: String,
     /// When it ends.
     pub ends_at: Micros,
@@ -118,7 +118,7 @@ pub(crate) async fn link_to(
     let ends_at_seconds = now.more(life).since_epoch() / MICROS;
     let pattern = record.pattern.clone();
     let link = SetupLink { entry: mark(&key, record), pattern: pattern.clone(), ends_at_seconds };
-    let url = format!("{base}{SETUP_PATH}/{}", key.seal(&link));
+    let url = format!("{base}{SETUP_PATH}/{}", key.sign(&link));
     Ok(IssuedLink { domain: pattern, url, ends_at: Micros::from_epoch(ends_at_seconds * MICROS) })
 }
 
@@ -185,9 +185,9 @@ mod tests {
         assert_eq!(made.ends_at, now.more(LINK_LIFE));
         let text = made.url.strip_prefix("https://api.example.net:9443/setup/").unwrap();
         let key = find_link_key(&store).await.unwrap().unwrap();
-        let link = key.open(text, 6).unwrap();
+        let link = key.verify(text, 6).unwrap();
         assert!(is_of(&link, &key, &record));
-        assert!(key.open(text, made.ends_at.since_epoch() / MICROS).is_err());
+        assert!(key.verify(text, made.ends_at.since_epoch() / MICROS).is_err());
 
         for others in [
             DomainRecord { tenant: "zeta".to_owned(), ..record.clone() },

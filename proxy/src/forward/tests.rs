@@ -489,6 +489,33 @@ fn a_response_that_comes_early_leaves_the_request_going() {
     });
 }
 
+/// RFC 9112 §9.6: what is left of the request would be read as another.
+#[test]
+fn a_response_that_is_complete_before_its_request_says_that_the_connection_ends() {
+    on_both(&Setting::default(), async |edge| {
+        for (answer, says_close) in [
+            ("HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n", true),
+            (
+                "HTTP/1.1 426 Upgrade Required\r\nConnection: Upgrade\r\nUpgrade: x\r\nContent-Length: 0\r\n\r\n",
+                true,
+            ),
+            // The request may be over before it.
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", false),
+        ] {
+            let mut client = edge.client().await;
+            say(&mut client, "POST / HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 99\r\n\r\nmore").await;
+            let mut upstream = edge.accept().await;
+            head_of(&mut upstream).await;
+            exactly(&mut upstream, "more").await;
+            say(&mut upstream, answer).await;
+            let head = head_of(&mut client).await;
+            assert_eq!(head.contains("\r\nconnection: close"), says_close, "{head}");
+            let asks = answer.contains("Upgrade: x");
+            assert_eq!(head.contains("\r\nconnection: close, upgrade\r\n"), asks, "{head}");
+        }
+    });
+}
+
 #[test]
 fn an_upstream_that_is_down_is_answered_with_a_page() {
     on_both(&Setting::default(), async |edge| {

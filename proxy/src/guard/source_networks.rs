@@ -15,9 +15,11 @@ use crate::config::{GuardConfig, Network};
 /// The map, and what user space knows of it.
 pub(super) struct SourceNetworks {
     map: LpmTrie<MapData, SourceAddress, u32>,
-    /// The rule of each; none for a number that is no rule.
-    held: HashMap<(SourceAddress, u32), Option<SourceRule>>,
+    held: Rules,
 }
+
+/// The rule of each network; none for a number that is no rule.
+type Rules = HashMap<(SourceAddress, u32), Option<SourceRule>>;
 
 impl SourceNetworks {
     /// Reads what a predecessor left.
@@ -51,17 +53,20 @@ impl SourceNetworks {
 
     /// Removes all others: denials before the exemptions from them.
     pub(super) fn retain(&mut self, config: &GuardConfig) -> Result<(), MapError> {
-        let wanted: HashMap<_, _> = wanted(config).collect();
-        let others = self.held.iter().filter(|(held, _)| !wanted.contains_key(*held));
-        let mut others: Vec<_> =
-            others.map(|(held, rule)| (*rule == Some(SourceRule::Exempt), *held)).collect();
-        others.sort_unstable_by_key(|(is_exempt, _)| *is_exempt);
-        for (_, (source, bits)) in others {
+        for (source, bits) in superfluous(&self.held, config) {
             absent_is_removed(self.map.remove(&Key::new(bits, source)))?;
             self.held.remove(&(source, bits));
         }
         Ok(())
     }
+}
+
+/// Those that are held and not wanted, exemptions last.
+fn superfluous(held: &Rules, config: &GuardConfig) -> Vec<(SourceAddress, u32)> {
+    let wanted: HashMap<_, _> = wanted(config).collect();
+    let mut others: Vec<_> = held.iter().filter(|(held, _)| !wanted.contains_key(*held)).collect();
+    others.sort_unstable_by_key(|(_, rule)| **rule == Some(SourceRule::Exempt));
+    others.into_iter().map(|(network, _)| *network).collect()
 }
 
 fn wanted(config: &GuardConfig) -> impl Iterator<Item = ((SourceAddress, u32), SourceRule)> {
@@ -76,4 +81,27 @@ pub(super) fn prefix(network: &Network) -> (SourceAddress, u32) {
         IpAddr::V6(address) => SourceAddress::ipv6(address.to_bits()),
     };
     (source, SourceAddress::FAMILY_BITS + u32::from(network.prefix_len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn networks(list: &[&str]) -> Vec<Network> {
+        list.iter().map(|text| Network::try_from((*text).to_owned()).unwrap()).collect()
+    }
+
+    #[test]
+    fn who_is_exempt_from_a_denial_is_so_as_long_as_it_is_held() {
+        let deny = networks(&["10.0.0.0/8", "192.0.2.0/24", "2001:db8::/32"]);
+        let exempt = networks(&["10.1.0.0/16", "2001:db8:1::/48", "192.0.2.7/32"]);
+        let config = GuardConfig { deny, exempt, ..GuardConfig::default() };
+        let is_exempt = |rule: &SourceRule| *rule == SourceRule::Exempt;
+        let entered: Vec<_> = wanted(&config).map(|(_, rule)| rule).collect();
+        assert_eq!(entered.iter().position(|rule| !is_exempt(rule)), Some(3), "exemptions first");
+        let held: Rules = wanted(&config).map(|(network, rule)| (network, Some(rule))).collect();
+        let removed = superfluous(&held, &GuardConfig::default());
+        let rules: Vec<_> = removed.iter().filter_map(|network| held[network]).collect();
+        assert_eq!((rules.len(), rules.iter().position(is_exempt)), (6, Some(3)), "exemptions last");
+    }
 }

@@ -39,6 +39,7 @@ pub use entry_count::{CountChange, EntryCount, find_entry_count, put_entry_count
 pub use events::{EVENTS_KEPT, Event, EventId, EventPage, events, put_event};
 pub use idempotency::{Claimed, KeptAnswer, RequestClaim, RequestKey, claim_request};
 pub use instances::{InstanceItem, MOST_INSTANCES, end_instance, list_instances, put_instance};
+pub(in crate::store) use link_key::{LINK_KEY_CONTEXT, find_sealed_link_key, replace_link_key};
 pub use link_key::{ensure_link_key, find_link_key};
 pub use open_order::{OpenOrder, put_open_order, remove_open_order};
 pub use order_record::{FAILED_AT, OrderRecord, SHARDS, put_failure, put_record, shard};

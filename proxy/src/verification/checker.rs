@@ -15,7 +15,7 @@ use tracing::{debug, info, warn};
 use super::{
     metrics::VerificationMetrics,
     name_check::{JOB, LEASE, NameCheck, RENEW, is_looked_at, say_changed},
-    schedule::{Schedule, Taken},
+    schedule::{DueName, Schedule},
 };
 use crate::{
     clock,
@@ -47,7 +47,7 @@ pub(super) struct Checker {
 
 /// What became of a look.
 struct Looked {
-    taken: Taken,
+    taken: DueName,
     /// The entry as it is now; none, it is gone or no longer served.
     next: Option<(u64, Option<Duration>)>,
 }
@@ -97,6 +97,8 @@ impl Checker {
         let (mut renew_at, mut refresh_at) = (clock::now() + RENEW, clock::now());
         // Both end with the lease.
         let (mut looks, mut asked) = (JoinSet::new(), JoinSet::new());
+        // A CA that was not asked yet is not one that does not answer.
+        let mut first_look_at = clock::now() + IDENTITIES_WAIT;
         loop {
             let now = tokio::select! {
                 Some(looked) = looks.join_next() => {
@@ -104,6 +106,7 @@ impl Checker {
                     continue;
                 }
                 Some(identities) = asked.join_next() => {
+                    first_look_at = clock::now();
                     match identities {
                         Ok(Some(identities)) => self.identities.store(Arc::new(Some(identities))),
                         // Those that are known stay until then.
@@ -128,7 +131,9 @@ impl Checker {
                 asked.spawn(async move { this.names.looker.identities().await });
                 refresh_at = now + REFRESH;
             }
-            self.start_due(&mut looks);
+            if now >= first_look_at {
+                self.start_due(&mut looks);
+            }
         }
     }
 
@@ -150,7 +155,7 @@ impl Checker {
         if self.lock().take().is_none() {
             return;
         }
-        // Taken once more by its holder, to be given back.
+        // DueName once more by its holder, to be given back.
         let now = clock::wall();
         if let Ok(Some(lease)) =
             Lease::take(&self.names.store, JOB, &self.holder, Duration::from_secs(1), now).await
@@ -159,7 +164,7 @@ impl Checker {
         }
     }
 
-    fn due(&self, most: usize) -> Vec<Taken> {
+    fn due(&self, most: usize) -> Vec<DueName> {
         let mut schedule = self.lock();
         let Some(schedule) = schedule.as_mut() else { return Vec::new() };
         let now = now();
@@ -249,6 +254,8 @@ const TAKE: Duration = Duration::from_secs(20);
 const TICK: Duration = Duration::from_secs(1);
 /// How long what a CA says of itself is believed.
 const REFRESH: Duration = Duration::from_hours(6);
+/// How long the first look waits for the directories of our CAs.
+const IDENTITIES_WAIT: Duration = Duration::from_secs(10);
 /// Until one that did not answer is asked again.
 const REFRESH_AGAIN: Duration = Duration::from_mins(1);
 const AFTER_CHANGE: Duration = Duration::from_secs(5);

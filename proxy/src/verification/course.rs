@@ -91,7 +91,9 @@ impl CourseRules {
                 Some((waited / 8).clamp(SHORTEST, LONGEST))
             }
             DomainStatus::Active if checks.failures == 0 => None,
-            DomainStatus::Active => Some(retry),
+            DomainStatus::Active if checks.findings.iter().any(is_failure) => Some(retry),
+            // What failed cannot be looked at now, and may not be for long.
+            DomainStatus::Active => Some(LONGEST.min(self.interval)),
             DomainStatus::Failing => Some((retry * checks.failures.max(1)).min(LONGEST)),
             DomainStatus::Suspended | DomainStatus::Removed => None,
         }
@@ -412,7 +414,7 @@ mod tests {
             failures,
             away_since: None,
             unresolved: Vec::new(),
-            findings: Vec::new(),
+            findings: vec![finding(Check::Dns, Outcome::Failed)],
         };
         let pause = |status, after, failures| {
             RULES.pause(status, Some(start()), &checks(after, failures)).map(|pause| pause.as_secs())
@@ -428,5 +430,8 @@ mod tests {
             [Some(180), Some(3600)]
         );
         assert_eq!(pause(DomainStatus::Suspended, 5, 0), None);
+        let unresolved = Checks { unresolved: vec![Check::Https], findings: Vec::new(), ..checks(5, 1) };
+        let unsure = RULES.pause(DomainStatus::Active, Some(start()), &unresolved);
+        assert_eq!(unsure, Some(LONGEST), "what cannot be looked at now is not asked for each minute");
     }
 }

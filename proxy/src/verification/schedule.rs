@@ -28,7 +28,7 @@ pub(super) struct Schedule {
 
 /// A name whose look begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Taken {
+pub(super) struct DueName {
     pub(super) pattern: Pattern,
     /// Whose it was then.
     tenant: Arc<str>,
@@ -86,7 +86,7 @@ impl Schedule {
 
     /// Up to `most` names that are due at `now`; each is left alone until [`Schedule::ended`]. First looks come first, so that nobody
     /// waits behind many names that lead nowhere, and leave half to the others; each kind is shared between the tenants.
-    pub(super) fn take(&mut self, most: usize, now: Micros) -> Vec<Taken> {
+    pub(super) fn take(&mut self, most: usize, now: Micros) -> Vec<DueName> {
         let mut taken = self.first.take(most.div_ceil(2), now, &mut self.under_way);
         for queue in [&mut self.queue, &mut self.first] {
             taken.extend(queue.take(most - taken.len(), now, &mut self.under_way));
@@ -96,12 +96,12 @@ impl Schedule {
                 entry.due = None;
             }
         }
-        taken.into_iter().map(|(tenant, pattern)| Taken { pattern, tenant }).collect()
+        taken.into_iter().map(|(tenant, pattern)| DueName { pattern, tenant }).collect()
     }
 
     /// The look at a name has ended: its entry is of a version now, and looked at again after a pause or, without one, at its turn; or `next` is
     /// none, and it needs no look any more.
-    pub(super) fn ended(&mut self, taken: &Taken, next: Option<(u64, Option<Duration>)>, now: Micros) {
+    pub(super) fn ended(&mut self, taken: &DueName, next: Option<(u64, Option<Duration>)>, now: Micros) {
         self.under_way.end(&taken.tenant);
         let Some((version, pause)) = next else { return self.forget(&taken.pattern) };
         let due = pause.map_or_else(|| self.turn(&taken.pattern, now), |pause| now.more(pause));
@@ -235,7 +235,7 @@ mod tests {
         now: Micros,
     ) {
         let tenant = added_for_tests(pattern).tenant.into();
-        schedule.ended(&Taken { pattern: pattern.clone(), tenant }, Some((version, pause)), now);
+        schedule.ended(&DueName { pattern: pattern.clone(), tenant }, Some((version, pause)), now);
     }
 
     #[test]
@@ -341,7 +341,7 @@ mod tests {
         schedule.told(&of("zeta", 0), now);
         assert_eq!(take(&mut schedule, 192, now), [pattern(0)]);
         // What was removed and added again while it was looked at takes another place, and frees none.
-        for Taken { pattern, .. } in &silent {
+        for DueName { pattern, .. } in &silent {
             let removed =
                 DomainRecord { status: DomainStatus::Removed, pattern: pattern.clone(), ..of("acme", 0) };
             schedule.told(&removed, now);

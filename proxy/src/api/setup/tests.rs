@@ -1,3 +1,5 @@
+use aws_sdk_dynamodb::types::AttributeValue;
+
 use super::*;
 use crate::{
     config::{ApiConfig, Config, StoreConfig},
@@ -64,7 +66,8 @@ impl Fixture {
     }
 
     async fn show(&self) -> Result<Arc<SetupResource>, ProblemKind> {
-        self.instance().show(&self.link, &self.looker).await.map_err(|problem| problem.kind())
+        let shown = self.instance().show(&self.link, &self.looker).await;
+        shown.map(|linked| linked.shown).map_err(|problem| problem.kind())
     }
 }
 
@@ -120,10 +123,11 @@ async fn made_up_links_cost_no_look_up_of_an_entry() {
     made_up.replace_range(0..1, if made_up.starts_with('A') { "B" } else { "A" });
     for text in [made_up.as_str(), "", "robots.txt", &"A".repeat(200)] {
         let shown = instance.show(text, &fixture.looker).await;
-        assert_eq!(shown.unwrap_err().kind(), ProblemKind::Absent, "{text}");
+        assert_eq!(shown.err().map(|problem| problem.kind()), Some(ProblemKind::Absent), "{text}");
     }
     // One that was made is looked up.
-    assert_eq!(instance.show(&fixture.link, &fixture.looker).await.unwrap_err().kind(), ProblemKind::Failed);
+    let shown = instance.show(&fixture.link, &fixture.looker).await;
+    assert_eq!(shown.err().map(|problem| problem.kind()), Some(ProblemKind::Failed));
 }
 
 #[tokio::test]
@@ -138,4 +142,46 @@ async fn a_link_is_asked_for_at_its_own_rate() {
     }
     assert_eq!(kinds.iter().filter(|kind| kind.is_ok()).count(), 5, "{kinds:?}");
     assert_eq!(kinds.last(), Some(&Err(ProblemKind::TooMany)));
+}
+
+#[tokio::test]
+async fn links_of_one_entry_share_what_is_shown_and_each_says_when_it_ends() {
+    let fixture = Fixture::new().await;
+    let new = NewLink { lifetime_seconds: Some(7_200) };
+    let settings = setup_links::LinkSettings::of(&config());
+    let now = Micros::of(clock::wall());
+    let made = setup_links::link_to(&fixture.store, &settings, &fixture.record, new, now).await.unwrap();
+    let other = made.url.rsplit('/').next().unwrap();
+    let instance = fixture.instance();
+    let [first, second] = [fixture.link.as_str(), other].map(|link| instance.show(link, &fixture.looker));
+    let (first, second) = (first.await.unwrap(), second.await.unwrap());
+    assert!(Arc::ptr_eq(&first.shown, &second.shown), "one look is enough");
+    assert_ne!(first.ends_at, second.ends_at);
+    let json = serde_json::to_value(second.json()).unwrap();
+    assert_eq!(
+        (json["ends_at"].as_str(), json["domain"].as_str()),
+        (Some(&*second.ends_at), Some("shop.customer.example"))
+    );
+}
+
+#[tokio::test]
+async fn without_the_fleets_key_no_link_is_one() {
+    let fixture = Fixture::new().await;
+    let instance = fixture.instance();
+    instance.show(&fixture.link, &fixture.looker).await.ok().unwrap();
+    let delete = fixture.store.client().delete_item().table_name(&fixture.store.tables().state);
+    delete
+        .key("pk", AttributeValue::S("links".into()))
+        .key("sk", AttributeValue::S("key".into()))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(fixture.show().await.unwrap_err(), ProblemKind::Absent, "another instance");
+    instance.key.invalidate(&()).await;
+    let shown = instance.show(&fixture.link, &fixture.looker).await;
+    assert_eq!(
+        shown.err().map(|problem| problem.kind()),
+        Some(ProblemKind::Absent),
+        "once its key was asked for again"
+    );
 }

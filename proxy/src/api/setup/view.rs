@@ -1,18 +1,17 @@
 //! What a setup link shows, in words for who owns the name and does not know the edge. Pure.
 //! Nothing of an entry comes here but its name, status and checks; of a finding what public DNS says, and no error of ours.
 
-use serde::Serialize;
+use std::net::IpAddr;
+
+use serde::{Serialize, Serializer};
 
 use crate::{
     name::Pattern,
-    store::{
-        domain_table::{
-            DomainStatus,
-            checks::{Check, Checks, Finding, Outcome, Reason},
-        },
-        instant::Micros,
+    store::domain_table::{
+        DomainStatus,
+        checks::{Check, Checks, Finding, Outcome, Reason},
     },
-    telemetry::metrics::Label as _,
+    telemetry::metrics::Label,
     verification::{HintedRecord, Provider, Purpose, RecordToSet, Zone},
 };
 
@@ -39,8 +38,6 @@ pub(crate) struct SetupResource {
     /// Where the zone is managed, if that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) provider: Option<SetupProvider>,
-    /// When the link ends.
-    pub(crate) ends_at: String,
 }
 
 /// How a name stands, for its owner.
@@ -73,20 +70,22 @@ pub(crate) struct SetupRecord {
     pub(crate) relative_name: String,
     /// What it holds.
     pub(crate) value: String,
-    /// `traffic` or `ownership`.
-    pub(crate) purpose: &'static str,
+    /// What it is for.
+    pub(crate) purpose: Purpose,
 }
 
 /// What a check found.
 #[derive(Debug, Serialize)]
 pub(crate) struct SetupFinding {
-    /// Which: `dns`, `ownership`, `caa`, `https`.
-    pub(crate) check: &'static str,
-    /// `passed`, `failed` or `unknown`.
-    pub(crate) outcome: &'static str,
+    /// Which.
+    #[serde(serialize_with = "as_label")]
+    pub(crate) check: Check,
+    /// What came of it.
+    #[serde(serialize_with = "as_label")]
+    pub(crate) outcome: Outcome,
     /// What was found, for people.
     pub(crate) text: &'static str,
-    /// What public DNS says, where that helps.
+    /// What DNS says, where that helps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) found: Option<String>,
     /// What to do.
@@ -114,7 +113,7 @@ pub(super) struct SetupFacts<'a> {
 }
 
 impl SetupResource {
-    pub(super) fn of(facts: SetupFacts<'_>, records: Vec<RecordToSet>, zone: &Zone, ends_at: Micros) -> Self {
+    pub(super) fn of(facts: SetupFacts<'_>, records: Vec<RecordToSet>, zone: &Zone) -> Self {
         let SetupFacts { pattern, status, checks } = facts;
         let domain = pattern.to_string();
         let (unicode, _) = idna::domain_to_unicode(&domain);
@@ -136,7 +135,6 @@ impl SetupResource {
                 page: provider.page,
                 hints: provider.hints(&hinted),
             }),
-            ends_at: ends_at.to_string(),
             domain,
             unicode,
             state,
@@ -149,6 +147,7 @@ impl SetupState {
         let dns = checks.and_then(|checks| checks.of(Check::Dns)).map(|finding| finding.outcome);
         match (status, dns) {
             (DomainStatus::Pending, _) => Self::Waiting,
+            (DomainStatus::Active, Some(Outcome::Passed)) if checks.is_some_and(has_failed) => Self::Failing,
             (DomainStatus::Active, Some(Outcome::Passed)) => Self::Connected,
             (DomainStatus::Active, Some(Outcome::Failed)) => Self::Elsewhere,
             (DomainStatus::Active, Some(Outcome::Unknown) | None) => Self::Unknown,
@@ -203,25 +202,25 @@ impl SetupRecord {
         let RecordToSet { name, kind, value, purpose } = record;
         let own_name = provider.map_or(Zone::OWN_NAME, |provider| provider.own_name);
         let relative = if name == zone.apex { own_name } else { zone.relative(&name) };
-        let purpose = match purpose {
-            Purpose::Traffic => "traffic",
-            Purpose::Ownership => "ownership",
-        };
         Self { kind, relative_name: relative.to_owned(), name, value, purpose }
     }
 
     /// What it is for, for people.
     pub(crate) fn reason(&self) -> &'static str {
-        if self.purpose == "ownership" { "proves that the name is yours" } else { "leads visitors here" }
+        match self.purpose {
+            Purpose::Traffic => "leads visitors here",
+            Purpose::Ownership => "proves that the name is yours",
+        }
     }
 }
 
 impl SetupFinding {
     fn of(finding: &Finding) -> Self {
-        let found = says_public_dns(finding.reason).then(|| in_plain_text(&finding.detail));
+        let is_public = says_dns(finding.reason) && !has_private_address(&finding.detail);
+        let found = is_public.then(|| in_plain_text(&finding.detail));
         Self {
-            check: finding.check.as_str(),
-            outcome: finding.outcome.as_str(),
+            check: finding.check,
+            outcome: finding.outcome,
             text: text(finding.check, finding.reason),
             found,
             remedy: finding.remedy.as_deref().map(in_plain_text),
@@ -231,21 +230,32 @@ impl SetupFinding {
     /// What was looked at, for people.
     pub(crate) fn title(&self) -> &'static str {
         match self.check {
-            "dns" => "Where the name leads",
-            "ownership" => "TXT record",
-            "caa" => "CAA records",
-            _ => "HTTPS",
+            Check::Dns => "Where the name leads",
+            Check::Ownership => "TXT record",
+            Check::Caa => "CAA records",
+            Check::Https => "HTTPS",
         }
+    }
+
+    /// Which of the colours of an outcome it has.
+    pub(crate) fn class(&self) -> &'static str {
+        self.outcome.as_str()
     }
 
     /// What came of it, for people.
     pub(crate) fn verdict(&self) -> &'static str {
         match self.outcome {
-            "passed" => "right",
-            "failed" => "not right yet",
-            _ => "not known",
+            Outcome::Passed => "right",
+            Outcome::Failed => "not right yet",
+            Outcome::Unknown => "not known",
         }
     }
+}
+
+/// Whether anything is wrong beside the proof of ownership, which an entry that is served may lose.
+fn has_failed(checks: &Checks) -> bool {
+    let failed = |finding: &Finding| finding.check != Check::Ownership && finding.outcome == Outcome::Failed;
+    checks.findings.iter().any(failed)
 }
 
 /// Without the marks that the command line puts around names.
@@ -253,8 +263,40 @@ fn in_plain_text(text: &str) -> String {
     text.replace('`', "")
 }
 
-/// Whether the detail of a finding for this reason is made of records that anybody can ask for. Others may hold errors of ours.
-const fn says_public_dns(reason: Reason) -> bool {
+fn as_label<L: Label, S: Serializer>(label: &L, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(label.as_str())
+}
+
+/// Whether an address in `detail` is one that the edge's resolver may know, and the public does not: an owner may lead a name to a name of our
+/// own network.
+fn has_private_address(detail: &str) -> bool {
+    let words = detail.split(|letter: char| !letter.is_ascii_hexdigit() && letter != ':' && letter != '.');
+    words.filter_map(|word| word.trim_end_matches('.').parse().ok()).any(is_private)
+}
+
+const fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let [first, second, ..] = address.octets();
+            // RFC 6598: shared by providers' customers.
+            let is_shared = first == 100 && second & 0xc0 == 64;
+            address.is_private()
+                || address.is_loopback()
+                || address.is_link_local()
+                || address.is_unspecified()
+                || is_shared
+        }
+        IpAddr::V6(address) => {
+            address.is_unique_local()
+                || address.is_loopback()
+                || address.is_unicast_link_local()
+                || address.is_unspecified()
+        }
+    }
+}
+
+/// Whether the detail of a finding for this reason is made of DNS records. Others may hold errors of ours.
+const fn says_dns(reason: Reason) -> bool {
     match reason {
         Reason::LeadsElsewhere | Reason::LeadsPartlyHere | Reason::Forbidden => true,
         Reason::LeadsHere
@@ -287,7 +329,12 @@ const fn text(check: Check, reason: Reason) -> &'static str {
             Check::Ownership => "There is no such TXT record yet.",
             Check::Dns | Check::Caa | Check::Https => "The name has no CNAME, A or AAAA record yet.",
         },
-        Reason::NoAnswer => "The DNS servers of the name did not answer. Often this is over soon.",
+        Reason::NoAnswer => match check {
+            Check::Caa => "It could not be looked at this time. There is nothing for you to do.",
+            Check::Dns | Check::Ownership | Check::Https => {
+                "The DNS servers of the name did not answer. Often this is over soon."
+            }
+        },
         Reason::EdgeUnresolved => "It could not be compared this time. There is nothing for you to do.",
         Reason::Proven => "The TXT record is there.",
         Reason::OtherValue => "The TXT record has another value than the one below.",
@@ -303,6 +350,7 @@ const fn text(check: Check, reason: Reason) -> &'static str {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::store::instant::Micros;
 
     fn pattern(text: &str) -> Pattern {
         Pattern::parse(text).unwrap()
@@ -339,7 +387,7 @@ pub(super) mod tests {
     fn view(checks: Option<&Checks>, records: Vec<RecordToSet>, zone: &Zone) -> SetupResource {
         let pattern = pattern("shop.customer.example");
         let facts = SetupFacts { pattern: &pattern, status: DomainStatus::Pending, checks };
-        SetupResource::of(facts, records, zone, Micros::from_epoch(9))
+        SetupResource::of(facts, records, zone)
     }
 
     #[test]
@@ -357,6 +405,18 @@ pub(super) mod tests {
             (Suspended, dns(Outcome::Passed), SetupState::Suspended),
         ] {
             assert_eq!(SetupState::of(status, checks.as_ref()), state, "{status:?} {checks:?}");
+        }
+        for (check, state) in [
+            (Check::Caa, SetupState::Failing),
+            (Check::Https, SetupState::Failing),
+            // It may go once the name is served.
+            (Check::Ownership, SetupState::Connected),
+        ] {
+            let findings = vec![
+                finding(Check::Dns, Outcome::Passed, Reason::LeadsHere),
+                finding(check, Outcome::Failed, Reason::Refused),
+            ];
+            assert_eq!(SetupState::of(Active, Some(&checks(findings))), state, "{check:?}");
         }
     }
 
@@ -380,6 +440,32 @@ pub(super) mod tests {
         );
         let provider = hinted.provider.unwrap();
         assert!(provider.name == "Cloudflare" && provider.hints.concat().contains("DNS only"));
+    }
+
+    #[test]
+    fn an_address_of_a_network_of_ours_is_not_told() {
+        for (address, is_told) in [
+            ("203.0.113.9", true),
+            ("2001:db8::9", true),
+            ("10.0.3.7", false),
+            ("100.64.0.1", false),
+            ("169.254.169.254", false),
+            ("::1", false),
+            ("fd00::1", false),
+            ("::ffff:10.0.3.7", false),
+        ] {
+            let detail = format!("`shop.customer.example` leads to `db.example` ({address})");
+            let led = Finding { detail, ..finding(Check::Dns, Outcome::Failed, Reason::LeadsElsewhere) };
+            assert_eq!(SetupFinding::of(&led).found.is_some(), is_told, "{address}");
+        }
+    }
+
+    #[test]
+    fn who_does_not_answer_is_named_by_the_check() {
+        let said = |check| text(check, Reason::NoAnswer);
+        assert!(said(Check::Dns).contains("DNS servers of the name"));
+        // It is the CA that is silent.
+        assert!(!said(Check::Caa).contains("DNS"));
     }
 
     /// Errors of our own connections, and what others than its owner may have said of a name, are in details.
@@ -406,11 +492,11 @@ pub(super) mod tests {
                 name: said(),
                 relative_name: said(),
                 value: said(),
-                purpose: "ownership",
+                purpose: Purpose::Ownership,
             };
             let finding = SetupFinding {
-                check: "dns",
-                outcome: "failed",
+                check: Check::Dns,
+                outcome: Outcome::Failed,
                 text: "The name leads elsewhere.",
                 found: Some(said()),
                 remedy: Some(said()),
@@ -426,7 +512,6 @@ pub(super) mod tests {
                 checked_at: Some("2026-11-29T03:20:00.000000Z".to_owned()),
                 findings: vec![finding],
                 provider: Some(SetupProvider { name: "Gandi", page: "https://docs.gandi.net/", hints }),
-                ends_at: "2026-12-29T03:20:00.000000Z".to_owned(),
             }
         }
     }

@@ -93,6 +93,8 @@ struct Full;
 
 #[derive(Clone)]
 struct Answer {
+    /// When a thread was free for the question.
+    begun: Instant,
     at: Instant,
     found: Result<Addresses, Failure>,
 }
@@ -175,7 +177,7 @@ impl Resolver {
     #[cfg(test)]
     pub(super) fn answer_for_tests(&self, name: &ServerName, addresses: &[IpAddr], now: Instant) {
         self.answers.borrow_mut().remove(name);
-        let answer = Answer { at: now, found: Ok(addresses.into()) };
+        let answer = Answer { begun: now, at: now, found: Ok(addresses.into()) };
         let _ = self.resolution_by(name, now, |_, _| watch::channel(Some(answer)).1);
     }
 
@@ -189,8 +191,9 @@ impl Resolver {
             };
             // It is never closed.
             let _thread = free.acquire().await;
+            let begun = clock::now();
             let found = look_up(&name).await.map_err(Arc::new);
-            sender.send_replace(Some(Answer { at: clock::now(), found }));
+            sender.send_replace(Some(Answer { begun, at: clock::now(), found }));
         });
         receiver
     }
@@ -212,8 +215,8 @@ impl Resolution {
     /// Whether it is still waited for, or was answered a short time ago.
     fn is_current(&self, now: Instant) -> bool {
         match &*self.answer.borrow() {
-            Some(Answer { at, found: Ok(_) }) => now < *at + FRESH,
-            Some(Answer { at, found: Err(_) }) => now < *at + FAILED,
+            Some(Answer { at, found: Ok(_), .. }) => now < *at + FRESH,
+            Some(Answer { at, found: Err(_), .. }) => now < *at + FAILED,
             None => self.answer.has_changed().is_ok(),
         }
     }
@@ -230,7 +233,7 @@ impl Resolution {
 
     fn last_answer(&self) -> LastAnswer {
         match &*self.answer.borrow() {
-            Some(answer) if answer.at <= self.since + SHORT => LastAnswer::Soon,
+            Some(answer) if answer.at <= answer.begun + SHORT => LastAnswer::Soon,
             Some(_) | None => LastAnswer::LateOrNone,
         }
     }
@@ -289,7 +292,7 @@ mod tests {
     }
 
     fn tell(sender: &Sender, at: Instant, found: Result<Addresses, Failure>) {
-        sender.send_replace(Some(Answer { at, found }));
+        sender.send_replace(Some(Answer { begun: at, at, found }));
     }
 
     #[tokio::test(start_paused = true)]
@@ -396,29 +399,25 @@ mod tests {
     async fn a_name_that_was_answered_late_has_the_threads_of_those_that_are_not_answered() {
         let (resolver, name, start) =
             (Resolver::new(Handle::current(), Arc::default()), name("shop.example"), clock::now());
-        let last_answer = |answer: Answer| {
-            let (_, receiver) = watch::channel(Some(answer));
-            Resolution { since: start, used: start, answer: receiver, former: Some(known()) }.last_answer()
-        };
         let failure = || Err(Arc::new(io::Error::other("no")));
-        for (at, found, expected) in [
-            (start, Ok(known()), LastAnswer::Soon),
-            (start + SHORT, failure(), LastAnswer::Soon),
-            (start + 2 * SHORT, Ok(known()), LastAnswer::LateOrNone),
-        ] {
-            assert_eq!(last_answer(Answer { at, found }), expected);
-        }
-        // Through the table: once answered at once, then not.
         let mut seen = Vec::new();
-        for (asked_at, answered_at) in
-            [(start, start), (start + FRESH, start + 2 * FRESH), (start + 3 * FRESH, start)]
-        {
+        let mut asked_at = start;
+        for (wait, took, found) in [
+            (Duration::ZERO, SHORT, failure()),
+            // However long it has waited for a thread.
+            (2 * FRESH, Duration::ZERO, Ok(known())),
+            (Duration::ZERO, 2 * SHORT, Ok(known())),
+            (Duration::ZERO, Duration::ZERO, Ok(known())),
+        ] {
+            let (begun, at) = (asked_at + wait, asked_at + wait + took);
             let _ = resolver.resolution_by(&name, asked_at, |_, last| {
                 seen.push(last);
-                watch::channel(Some(Answer { at: answered_at, found: Ok(known()) })).1
+                watch::channel(Some(Answer { begun, at, found })).1
             });
+            asked_at = at + FRESH;
         }
-        assert_eq!(seen, [LastAnswer::LateOrNone, LastAnswer::Soon, LastAnswer::LateOrNone]);
+        use LastAnswer::{LateOrNone, Soon};
+        assert_eq!(seen, [LateOrNone, Soon, Soon, LateOrNone]);
     }
 
     const PATIENCE: Duration = Duration::from_secs(15);

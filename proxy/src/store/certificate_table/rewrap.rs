@@ -14,6 +14,7 @@ use super::{
 use crate::store::{
     Store, StoreError,
     key_sealer::{KeySealer, SealedKey},
+    state_table::{LINK_KEY_CONTEXT, find_sealed_link_key, replace_link_key},
 };
 
 /// How keys are to be kept.
@@ -42,8 +43,8 @@ enum Outcome {
     Unusable(String),
 }
 
-/// Has every private key of certificates and accounts kept as `to` says. Whoever reads or writes meanwhile is not disturbed, and the
-/// call may be repeated. Keys of session tickets and of orders follow by themselves within days.
+/// Has every private key of certificates and accounts, and the key of setup links, kept as `to` says. Whoever reads or writes meanwhile is
+/// not disturbed, and the call may be repeated. Keys of session tickets and of orders follow by themselves within days.
 pub async fn rewrap(store: &Store, to: RewrapTo) -> Result<Rewrapped, StoreError> {
     let sealer = match to {
         RewrapTo::Settings => store.sealer.clone(),
@@ -58,15 +59,24 @@ pub async fn rewrap(store: &Store, to: RewrapTo) -> Result<Rewrapped, StoreError
             running.spawn(async move { repeat_on_conflict(|| one(&store, &sealer, &key)).await });
         }
         for outcome in running.join_all().await {
-            match outcome? {
-                Outcome::Rewrapped => done.rewrapped += 1,
-                Outcome::Unchanged => done.unchanged += 1,
-                Outcome::Unusable(problem) => done.unusable.push(problem),
-            }
+            done.count(outcome?);
         }
+    }
+    if let Some(outcome) = repeat_on_conflict(|| link_key(store, &sealer)).await? {
+        done.count(outcome);
     }
     done.unusable.sort();
     Ok(done)
+}
+
+impl Rewrapped {
+    fn count(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Rewrapped => self.rewrapped += 1,
+            Outcome::Unchanged => self.unchanged += 1,
+            Outcome::Unusable(problem) => self.unusable.push(problem),
+        }
+    }
 }
 
 fn key_of(folder: &CaddyFolder) -> String {
@@ -84,18 +94,10 @@ async fn one(store: &Store, sealer: &KeySealer, key: &str) -> Result<Outcome, St
         Ok(contents) => contents,
         Err(error) => return Ok(Outcome::Unusable(format!("`{key}` {error}"))),
     };
-    let encrypted = SealedKey::read(contents.into_bytes());
-    if sealer.is_current(&encrypted).await? {
-        return Ok(Outcome::Unchanged);
-    }
-    let secret = match store.sealer.open(encrypted, key).await.map_err(StoreError::from) {
-        Ok(Ok(secret)) => secret,
-        Ok(Err(error)) => return Ok(Outcome::Unusable(format!("`{key}` {error}"))),
-        // Of this item; the others may be of a key that is there.
-        Err(StoreError::Sealing(error)) => return Ok(Outcome::Unusable(format!("`{key}`: {error}"))),
-        Err(error) => return Err(error),
+    let encrypted = match anew(store, sealer, SealedKey::read(contents.into_bytes()), key).await? {
+        Anew::Encrypted(encrypted) => encrypted,
+        Anew::Not(outcome) => return Ok(outcome),
     };
-    let encrypted = sealer.seal(&secret, key).await?;
     let (unchanged, values) = Version::unchanged(Some(&Version::of(there)));
     // Its date stays: it is the same key.
     let mut anew = there.clone();
@@ -103,6 +105,43 @@ async fn one(store: &Store, sealer: &KeySealer, key: &str) -> Result<Outcome, St
     let put = store.client().put_item().table_name(&store.tables().certificates).set_item(Some(anew));
     put.condition_expression(unchanged).set_expression_attribute_values(values).send().await?;
     Ok(Outcome::Rewrapped)
+}
+
+/// None, where there is no such key.
+async fn link_key(store: &Store, sealer: &KeySealer) -> Result<Option<Outcome>, StoreError> {
+    let Some(there) = find_sealed_link_key(store).await? else { return Ok(None) };
+    Ok(Some(match anew(store, sealer, SealedKey::read(there.clone()), LINK_KEY_CONTEXT).await? {
+        Anew::Encrypted(encrypted) => {
+            replace_link_key(store, there, encrypted.contents()).await?;
+            Outcome::Rewrapped
+        }
+        Anew::Not(outcome) => outcome,
+    }))
+}
+
+/// A key as it is to be kept, or why it stays as it is.
+enum Anew {
+    Encrypted(SealedKey),
+    Not(Outcome),
+}
+
+async fn anew(
+    store: &Store,
+    sealer: &KeySealer,
+    encrypted: SealedKey,
+    context: &str,
+) -> Result<Anew, StoreError> {
+    if sealer.is_current(&encrypted).await? {
+        return Ok(Anew::Not(Outcome::Unchanged));
+    }
+    let unusable = |problem| Ok(Anew::Not(Outcome::Unusable(problem)));
+    match store.sealer.open(encrypted, context).await.map_err(StoreError::from) {
+        Ok(Ok(secret)) => Ok(Anew::Encrypted(sealer.seal(&secret, context).await?)),
+        Ok(Err(error)) => unusable(format!("`{context}` {error}")),
+        // Of this item; the others may be of a key that is there.
+        Err(StoreError::Sealing(error)) => unusable(format!("`{context}`: {error}")),
+        Err(error) => Err(error),
+    }
 }
 
 /// Keys that are written at once.

@@ -12,10 +12,29 @@ use crate::{
 
 /// The fleet's key; absent, none was made yet, or what is there is none.
 pub async fn find_link_key(store: &Store) -> Result<Option<LinkKey>, StoreError> {
-    let Some(item) = find(store, PARTITION, SORT).await? else { return Ok(None) };
-    let Some(secret) = item.get("secret").and_then(|secret| secret.as_b().ok()) else { return Ok(None) };
-    let secret = store.sealer.open(SealedKey::read(secret.as_ref().to_vec()), CONTEXT).await?;
+    let Some(secret) = find_sealed_link_key(store).await? else { return Ok(None) };
+    let secret = store.sealer.open(SealedKey::read(secret), LINK_KEY_CONTEXT).await?;
     Ok(secret.ok().and_then(|secret| LinkKey::read(&secret)))
+}
+
+/// The secret as the table has it.
+pub(in crate::store) async fn find_sealed_link_key(store: &Store) -> Result<Option<Vec<u8>>, StoreError> {
+    let item = find(store, PARTITION, SORT).await?.unwrap_or_default();
+    Ok(item.get("secret").and_then(|secret| secret.as_b().ok()).map(|secret| secret.as_ref().to_vec()))
+}
+
+/// Writes the same secret as it is kept from now on. [`StoreError::Conflict`] when `there` is no longer what the table has.
+pub(in crate::store) async fn replace_link_key(
+    store: &Store,
+    there: Vec<u8>,
+    anew: &[u8],
+) -> Result<(), StoreError> {
+    let update = store.client().update_item().table_name(&store.tables().state);
+    let update = update.key("pk", text(PARTITION)).key("sk", text(SORT));
+    let update = update.update_expression("SET secret = :secret").condition_expression("secret = :there");
+    let update = update.expression_attribute_values(":secret", AttributeValue::B(anew.to_vec().into()));
+    update.expression_attribute_values(":there", AttributeValue::B(there.into())).send().await?;
+    Ok(())
 }
 
 /// The fleet's key; where there is none, `new` becomes it.
@@ -32,7 +51,7 @@ pub async fn ensure_link_key(store: &Store, new: &LinkKey, now: Micros) -> Resul
 
 /// Writes `new` where nothing is.
 async fn put_new(store: &Store, new: &LinkKey, now: Micros) -> Result<(), StoreError> {
-    let encrypted = store.sealer.seal(new.secret(), CONTEXT).await?;
+    let encrypted = store.sealer.seal(new.secret(), LINK_KEY_CONTEXT).await?;
     let update = store.client().update_item().table_name(&store.tables().state);
     let update = update
         .key("pk", text(PARTITION))
@@ -47,7 +66,7 @@ async fn put_new(store: &Store, new: &LinkKey, now: Micros) -> Result<(), StoreE
 const PARTITION: &str = "links";
 const SORT: &str = "key";
 /// What the secret is encrypted for.
-const CONTEXT: &str = "links/key";
+pub(in crate::store) const LINK_KEY_CONTEXT: &str = "links/key";
 
 #[cfg(test)]
 mod tests {

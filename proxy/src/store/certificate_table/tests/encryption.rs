@@ -3,13 +3,15 @@
 use std::path::Path;
 
 use super::*;
+use crate::setup_link::LinkKey;
 use crate::store::{
     SealError,
+    instant::Micros,
     key_sealer::{
         KeySealer,
         tests::{FIRST, SECOND, by_file},
     },
-    state_table::{OpenOrder, open_order_for_tests, put_open_order},
+    state_table::{self, OpenOrder, open_order_for_tests, put_open_order},
 };
 
 const PEM: &[u8] = b"-----BEGIN EC PRIVATE KEY-----\nMHcCAQEE\n-----END EC PRIVATE KEY-----\n";
@@ -102,9 +104,14 @@ async fn keys_in_clear_are_encrypted_on_request_and_back_and_what_is_damaged_is_
     let put = put.set_item(Some(item::key(&damaged)));
     put.item(item::CONTENTS, AttributeValue::Bool(true)).send().await.unwrap();
 
+    let link_key = LinkKey::generate().unwrap();
+    state_table::ensure_link_key(&clear, &link_key, Micros::from_epoch(1)).await.unwrap();
+
     let sealed = keyed(&clear, folder.path(), Some(FIRST)).await;
     let done = rewrap(&sealed, RewrapTo::Settings).await.unwrap();
-    assert_eq!((done.rewrapped, done.unchanged), (4, 0));
+    assert_eq!((done.rewrapped, done.unchanged), (5, 0));
+    let kept = state_table::find_sealed_link_key(&clear).await.unwrap().unwrap();
+    assert!(!kept.windows(32).any(|part| part == link_key.secret()), "it is in clear");
     assert_eq!(done.unusable, [format!("`{damaged}` has `Contents` of type BOOL, not of type S")]);
     for name in &names {
         let key = issuer().site(&name.clone()).key;
@@ -113,15 +120,17 @@ async fn keys_in_clear_are_encrypted_on_request_and_back_and_what_is_damaged_is_
     }
     let account = find_account(&sealed, &issuer(), "a@example.com").await.unwrap();
     assert_eq!(account.key, Some(account_key));
-    assert_eq!(rewrap(&sealed, RewrapTo::Settings).await.unwrap().unchanged, 4, "once is enough");
+    assert_eq!(rewrap(&sealed, RewrapTo::Settings).await.unwrap().unchanged, 5, "once is enough");
 
     // The key is replaced: the new one first, the old one behind it until all is written anew.
     let both = keyed(&clear, folder.path(), Some(&format!("{SECOND}\n{FIRST}"))).await;
-    assert_eq!(rewrap(&both, RewrapTo::Settings).await.unwrap().rewrapped, 4);
+    assert_eq!(rewrap(&both, RewrapTo::Settings).await.unwrap().rewrapped, 5);
     let new = keyed(&clear, folder.path(), Some(SECOND)).await;
+    let links = state_table::find_link_key(&new).await.unwrap().unwrap();
+    assert_eq!(links.secret(), link_key.secret(), "links are those that were made before");
     assert_eq!(key_of(&new, &names[0]).await.unwrap(), Some(Ok(PEM.to_vec().into())));
 
-    assert_eq!(rewrap(&new, RewrapTo::Clear).await.unwrap().rewrapped, 4);
+    assert_eq!(rewrap(&new, RewrapTo::Clear).await.unwrap().rewrapped, 5);
     assert_eq!(key_of(&clear, &names[0]).await.unwrap(), Some(Ok(PEM.to_vec().into())));
 }
 
