@@ -142,7 +142,7 @@ fn call(edge: &Edge, operation: &str, body: &str) -> String {
     let arguments = [
         ["-sS", &endpoint],
         ["--aws-sigv4", "aws:amz:eu-central-1:dynamodb"],
-        ["--user", "key:secret"],
+        ["--user", "testbed:secret"],
         ["-H", &target],
         ["-H", "content-type: application/x-amz-json-1.0"],
         ["-d", body],

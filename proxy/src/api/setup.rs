@@ -151,7 +151,8 @@ impl SetupLinks {
         let counted =
             self.rates.lock().unwrap_or_else(PoisonError::into_inner).take(&link.entry, clock::now());
         counted.map_err(|_| busy())?;
-        let look = async { self.look(&link, &key, looker).await.map(Arc::new) };
+        // Boxed: most requests find what is shown.
+        let look = Box::pin(async { self.look(&link, &key, looker).await.map(Arc::new) });
         let shown = self.shown.try_get_with(link.entry, look).await;
         let ends_at = Micros::from_epoch(link.ends_at_seconds.saturating_mul(MICROS)).to_string();
         Ok(LinkedSetup { shown: shown.map_err(|problem| Problem::clone(&problem))?, ends_at })

@@ -416,8 +416,8 @@ mod tests {
             });
             asked_at = at + FRESH;
         }
-        use LastAnswer::{LateOrNone, Soon};
-        assert_eq!(seen, [LateOrNone, Soon, Soon, LateOrNone]);
+        let [soon, late] = [LastAnswer::Soon, LastAnswer::LateOrNone];
+        assert_eq!(seen, [late, soon, soon, late]);
     }
 
     const PATIENCE: Duration = Duration::from_secs(15);
