@@ -185,9 +185,12 @@ where
         let head = response_head(status, &fields, response_framing, option, &date());
         let body = Tracked::new(body, Rc::clone(&self.buffer), in_progress, None);
         self.write(response_framing.message(head), body).await?;
+        // What has come of a request that was given up meanwhile is read away once more.
+        let is_over =
+            poll_fn(|cx| Poll::Ready(self.client.ends_body(cx))).await && self.client.is_body_over();
         Ok(match then {
             Then::Tunnel(tunnel) => Then::Tunnel(tunnel),
-            _ if is_kept && self.client.is_body_over() => Then::KeepAlive,
+            _ if is_kept && is_over => Then::KeepAlive,
             Then::KeepAlive | Then::Close => Then::Close,
         })
     }
