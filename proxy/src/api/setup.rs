@@ -151,9 +151,9 @@ impl SetupLinks {
         let counted =
             self.rates.lock().unwrap_or_else(PoisonError::into_inner).take(&link.entry, clock::now());
         counted.map_err(|_| busy())?;
+        let look = async { self.look(&link, &key, looker).await.map(Arc::new) };
         // Boxed: most requests find what is shown.
-        let look = Box::pin(async { self.look(&link, &key, looker).await.map(Arc::new) });
-        let shown = self.shown.try_get_with(link.entry, look).await;
+        let shown = Box::pin(self.shown.try_get_with(link.entry, look)).await;
         let ends_at = Micros::from_epoch(link.ends_at_seconds.saturating_mul(MICROS)).to_string();
         Ok(LinkedSetup { shown: shown.map_err(|problem| Problem::clone(&problem))?, ends_at })
     }
@@ -175,7 +175,8 @@ impl SetupLinks {
 
     async fn key(&self) -> Result<Option<LinkKey>, Problem> {
         let ask = async { find_link_key(&self.store).await.map_err(Problem::from) };
-        self.key.try_get_with((), ask).await.map_err(|problem| Problem::clone(&problem))
+        // Boxed: most requests find it.
+        Box::pin(self.key.try_get_with((), ask)).await.map_err(|problem| Problem::clone(&problem))
     }
 }
 
