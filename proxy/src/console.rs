@@ -100,7 +100,7 @@ async fn guarded(State(console): State<Arc<Console>>, request: Request, next: Ne
         let fault = "`Host` is neither `api.name` nor a loopback address";
         Failure::from(Problem::new(ProblemKind::Forbidden, fault)).into_response()
     };
-    for (name, value) in HEADERS {
+    for (name, value) in HEADERS.into_iter().chain(OF_ALL_PAGES) {
         response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
     response
@@ -124,14 +124,17 @@ const ROOT: &str = "/console";
 const DOMAINS: &str = "/console/domains";
 const SIGN_IN: &str = "/console/sign-in";
 /// `Referrer-Policy` is not `no-referrer`: the `Origin` of a form would be `null` then.
-const HEADERS: [(&str, &str); 5] = [
+const HEADERS: [(&str, &str); 2] = [
     (
         "content-security-policy",
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; \
          frame-ancestors 'none'; base-uri 'none'",
     ),
-    ("x-content-type-options", "nosniff"),
     ("referrer-policy", "same-origin"),
+];
+/// Of the pages of setup links as well.
+const OF_ALL_PAGES: [(&str, &str); 3] = [
+    ("x-content-type-options", "nosniff"),
     ("cross-origin-opener-policy", "same-origin"),
     ("cross-origin-resource-policy", "same-origin"),
 ];

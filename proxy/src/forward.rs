@@ -52,7 +52,7 @@ pub use self::{
     upstream::{AddressPolicy, LOOKUP_THREADS, UNUSED_UPSTREAM_CONNECTIONS, UpstreamError, UpstreamSettings},
 };
 pub(crate) use self::{
-    admit::{Expected, host, message},
+    admit::{host, message},
     authority::Authority,
     own_response::{fitting, own_response, permanent_redirect},
     refusal::RequestRefusal,
@@ -120,11 +120,18 @@ pub struct Downstream {
     /// The trusted proxy that says so; absent where the client is connected itself.
     pub through: Option<IpAddr>,
     /// The name its handshake was for; absent in cleartext.
-    pub server_name: Option<ServerName>,
-    /// Who chose that name.
-    pub named_by: NamedBy,
+    pub server_name: Option<HandshakeName>,
     /// The TLS version it speaks, as logs call it; absent in cleartext.
     pub tls: Option<&'static str>,
+}
+
+/// The name a handshake was for, and who chose it.
+#[derive(Debug, Clone)]
+pub struct HandshakeName {
+    /// The name.
+    pub name: ServerName,
+    /// Who chose it.
+    pub by: NamedBy,
 }
 
 /// Who chose the name of a connection.
@@ -204,8 +211,8 @@ impl<T: Transport> Forwarder<T> {
         // Without a name there is none that Host could equal.
         let server_name = downstream.server_name.as_ref().ok_or(RequestViolation::HostUnlikeServerName)?;
         let fields = self.0.service.relay.limits.load().header_fields;
-        let host = admit::admit(head, (server_name, downstream.named_by), fields)?;
-        Ok(Admitted { host, route: self.route(server_name, downstream.peer.ip(), at).await? })
+        let host = admit::admit(head, server_name, fields)?;
+        Ok(Admitted { host, route: self.route(&server_name.name, downstream.peer.ip(), at).await? })
     }
 
     /// Permission is asked for each request, so that a withdrawn name is refused on an open connection, too.

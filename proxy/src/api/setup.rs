@@ -146,7 +146,7 @@ impl SetupLinks {
             return Err(absent());
         }
         let Some(key) = self.key().await? else { return Err(absent()) };
-        let now_seconds = Micros::of(clock::wall()).since_epoch() / MICROS;
+        let now_seconds = Micros::of(clock::wall()).seconds();
         let link = key.verify(text, now_seconds).map_err(|_| absent())?;
         let counted =
             self.rates.lock().unwrap_or_else(PoisonError::into_inner).take(&link.entry, clock::now());
@@ -154,7 +154,7 @@ impl SetupLinks {
         let look = async { self.look(&link, &key, looker).await.map(Arc::new) };
         // Boxed: most requests find what is shown.
         let shown = Box::pin(self.shown.try_get_with(link.entry, look)).await;
-        let ends_at = Micros::from_epoch(link.ends_at_seconds.saturating_mul(MICROS)).to_string();
+        let ends_at = Micros::of_seconds(link.ends_at_seconds).to_string();
         Ok(LinkedSetup { shown: shown.map_err(|problem| Problem::clone(&problem))?, ends_at })
     }
 
@@ -214,7 +214,6 @@ const MOST_SHOWN: u64 = 1_000;
 const LOOKS_AT_ONCE: usize = 32;
 /// How long another waits for one of these to end.
 const LOOK_WAIT: Duration = Duration::from_secs(3);
-const MICROS: u64 = 1_000_000;
 
 #[cfg(test)]
 mod tests;

@@ -32,7 +32,7 @@ pub(super) fn plan(head: &RequestParts) -> Result<Plan, RequestViolation> {
     if head.uri.path() == EDGE_PATH {
         return Ok(Plan::Edge);
     }
-    let host = forward::host(head, &Scheme::HTTP, forward::Expected::Any)?;
+    let host = forward::host(head, &Scheme::HTTP, None)?;
     match head.uri.path().strip_prefix(CHALLENGE) {
         Some(token) => Ok(Plan::Challenge { name: host.name, token: ChallengeToken::parse(token) }),
         None => Ok(Plan::Redirect { host }),

@@ -322,19 +322,7 @@ pub(super) mod tests {
         for is_operator in [true, false] {
             let mut layout = Layout::sample("plain");
             layout.is_operator = is_operator;
-            let page = DomainPage {
-                layout,
-                entry: super::super::done::tests::entry_sample("plain"),
-                path: path_of("plain"),
-                records: Vec::new(),
-                certificates: Vec::new(),
-                minimum_tls: choices(MINIMUM_TLS, ""),
-                hosts: choices(HOST, ""),
-                redirects: choices(REDIRECT, ""),
-                pairs: choices(WWW, ""),
-                rates: rates_sample(),
-                missing: Vec::new(),
-            };
+            let page = page_sample(layout);
             let page = page.render().unwrap();
             assert!(page.contains("<dd>20/s burst 200</dd>"), "{page}");
             assert!(page.contains("<dd>50/s, by limits.client_request_rate</dd>"), "{page}");
@@ -360,6 +348,23 @@ pub(super) mod tests {
         }
     }
 
+    /// The page of an entry of which nothing is known beside it.
+    fn page_sample(layout: Layout) -> DomainPage {
+        DomainPage {
+            layout,
+            entry: super::super::done::tests::entry_sample("plain"),
+            path: path_of("plain"),
+            records: Vec::new(),
+            certificates: Vec::new(),
+            minimum_tls: choices(MINIMUM_TLS, ""),
+            hosts: choices(HOST, ""),
+            redirects: choices(REDIRECT, ""),
+            pairs: choices(WWW, ""),
+            rates: rates_sample(),
+            missing: Vec::new(),
+        }
+    }
+
     fn stored(summary: Summary) -> (Pattern, CertificateState) {
         (summary.server_name.clone(), CertificateState::Stored(Box::new(summary)))
     }
@@ -367,19 +372,7 @@ pub(super) mod tests {
     #[test]
     fn orders_that_failed_are_placed_anew_for_both_names_of_a_pair_and_for_no_wildcard() {
         let shown = |certificates| {
-            let page = DomainPage {
-                layout: Layout::sample("plain"),
-                entry: super::super::done::tests::entry_sample("plain"),
-                path: path_of("plain"),
-                records: Vec::new(),
-                certificates,
-                minimum_tls: choices(MINIMUM_TLS, ""),
-                hosts: choices(HOST, ""),
-                redirects: choices(REDIRECT, ""),
-                pairs: choices(WWW, ""),
-                rates: rates_sample(),
-                missing: Vec::new(),
-            };
+            let page = DomainPage { certificates, ..page_sample(Layout::sample("plain")) };
             page.render().unwrap()
         };
         let failed = |name: &str| {

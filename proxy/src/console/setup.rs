@@ -22,7 +22,7 @@ use hyper::{
     },
 };
 
-use super::{assets::asset, failure::page};
+use super::{OF_ALL_PAGES, assets::asset, failure::page};
 use crate::{
     api::{ApiState, Problem, ProblemBody, ProblemKind, SetupResource, SetupState, limited_in_time, linked},
     control::setup_links::SETUP_PATH,
@@ -113,7 +113,7 @@ async fn kept_private(request: Request, next: Next) -> Response {
     let mut response = limited_in_time(next.run(request)).await.unwrap_or_else(problem_page);
     let headers = response.headers_mut();
     // What an answer says for itself stays.
-    for (name, value) in HEADERS {
+    for (name, value) in HEADERS.into_iter().chain(OF_ALL_PAGES) {
         headers.entry(HeaderName::from_static(name)).or_insert(HeaderValue::from_static(value));
     }
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private, no-store"));
@@ -123,17 +123,14 @@ async fn kept_private(request: Request, next: Next) -> Response {
 /// Who has a link may read it from anywhere; a browser sends nothing of a session with it.
 const FOR_ALL_ORIGINS: [(HeaderName, &str); 1] = [(ACCESS_CONTROL_ALLOW_ORIGIN, "*")];
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
-const HEADERS: [(&str, &str); 6] = [
+const HEADERS: [(&str, &str); 3] = [
     (
         "content-security-policy",
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'none'; \
          frame-ancestors 'none'; base-uri 'none'",
     ),
-    ("x-content-type-options", "nosniff"),
     ("referrer-policy", "no-referrer"),
     ("x-robots-tag", "noindex, nofollow"),
-    ("cross-origin-opener-policy", "same-origin"),
-    ("cross-origin-resource-policy", "same-origin"),
 ];
 
 #[cfg(test)]

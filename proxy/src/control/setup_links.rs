@@ -115,11 +115,11 @@ pub(crate) async fn link_to(
     }
     let new = LinkKey::generate().map_err(|_| LinkError::Random)?;
     let key = ensure_link_key(store, &new, now).await?;
-    let ends_at_seconds = now.more(life).since_epoch() / MICROS;
+    let ends_at_seconds = now.more(life).seconds();
     let pattern = record.pattern.clone();
     let link = SetupLink { entry: mark(&key, record), pattern: pattern.clone(), ends_at_seconds };
     let url = format!("{base}{SETUP_PATH}/{}", key.sign(&link));
-    Ok(IssuedLink { domain: pattern, url, ends_at: Micros::from_epoch(ends_at_seconds * MICROS) })
+    Ok(IssuedLink { domain: pattern, url, ends_at: Micros::of_seconds(ends_at_seconds) })
 }
 
 /// Whether `link` was made for the entry `record` as it is.
@@ -145,7 +145,6 @@ pub const LINK_LIFE: Duration = Duration::from_hours(30 * 24);
 pub const SHORTEST_LIFE: Duration = Duration::from_hours(1);
 /// How long at most.
 pub const LONGEST_LIFE: Duration = Duration::from_hours(365 * 24);
-const MICROS: u64 = 1_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -187,7 +186,7 @@ mod tests {
         let key = find_link_key(&store).await.unwrap().unwrap();
         let link = key.verify(text, 6).unwrap();
         assert!(is_of(&link, &key, &record));
-        assert!(key.verify(text, made.ends_at.since_epoch() / MICROS).is_err());
+        assert!(key.verify(text, made.ends_at.seconds()).is_err());
 
         for others in [
             DomainRecord { tenant: "zeta".to_owned(), ..record.clone() },

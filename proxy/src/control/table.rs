@@ -101,11 +101,7 @@ pub async fn retry_entry(store: &Store, entry: &DomainRecord) -> Result<Retried,
     let mut had_failed = listing::retry(store, &entry.pattern).await?;
     if let Some(other) = entry.settings.counterpart(&entry.pattern).map(Pattern::Exact) {
         // An entry of its own comes before the pair, and may be another tenant's.
-        let own = match domain_table::get(store, &other).await {
-            Err(StoreError::Misshapen { .. }) => None,
-            found => found?,
-        };
-        if own.is_none_or(|own| own.status == DomainStatus::Removed) {
+        if domain_table::living(store, &other).await?.is_none() {
             had_failed |= listing::retry(store, &other).await?;
         }
     }

@@ -241,15 +241,10 @@ async fn counterpart(store: &Store, request: &Request) -> Result<[Option<DomainR
     Ok([own, wider])
 }
 
-/// The entry of `pattern`, unless it is a tombstone. What is no entry is not served, and stands in nobody's way.
 async fn living(store: &Store, pattern: Option<&Pattern>) -> Result<Option<DomainRecord>, ChangeError> {
     let Some(pattern) = pattern else { return Ok(None) };
     // Boxed: three of them may be read at once.
-    match Box::pin(domain_table::get(store, pattern)).await {
-        Ok(found) => Ok(found.filter(|found| found.status != DomainStatus::Removed)),
-        Err(StoreError::Misshapen { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    Ok(Box::pin(domain_table::living(store, pattern)).await?)
 }
 
 /// Whether a new entry would share names with another tenant's. For one that is there already it was decided before.

@@ -2,13 +2,12 @@
 
 use http::{Method, Version, status::StatusCode, uri::Scheme};
 
-use super::{NamedBy, authority::Authority};
+use super::{HandshakeName, NamedBy, authority::Authority};
 use crate::{
     field_name::FieldName,
     fields::{Field, Fields},
     http1::RequestParts,
     label,
-    name::ServerName,
 };
 
 label! {
@@ -85,7 +84,7 @@ impl RequestViolation {
 /// Checks a header section of at most `fields` fields that came over TLS for `server_name`, and returns the host it names.
 pub(super) fn admit(
     head: &RequestParts,
-    (server_name, named_by): (&ServerName, NamedBy),
+    server_name: &HandshakeName,
     fields: usize,
 ) -> Result<Authority, RequestViolation> {
     // In HTTP/1.1 they were counted as they were read; in HTTP/2 hyper bounds their bytes alone.
@@ -93,13 +92,9 @@ pub(super) fn admit(
         return Err(RequestViolation::FieldsMany);
     }
     message(head)?;
-    let expected = match named_by {
-        NamedBy::Client => Expected::Name(server_name),
-        NamedBy::Settings => Expected::NameOrAddress(server_name),
-    };
-    let host = host(head, &Scheme::HTTPS, expected)?;
+    let host = host(head, &Scheme::HTTPS, Some(server_name))?;
     // RFC 6066 §3: a client should not ask for another name than that of the handshake.
-    if host.name == *server_name { Ok(host) } else { Err(RequestViolation::HostUnlikeServerName) }
+    if host.name == server_name.name { Ok(host) } else { Err(RequestViolation::HostUnlikeServerName) }
 }
 
 /// How many fields there are where a Cookie in crumbs is one (RFC 9113 §8.2.3).
@@ -115,22 +110,12 @@ pub(crate) fn message(head: &RequestParts) -> Result<(), RequestViolation> {
     fields(&head.fields)
 }
 
-/// What a header section may name as its host.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Expected<'a> {
-    /// Any name.
-    Any,
-    /// Any, and likely this one.
-    Name(&'a ServerName),
-    /// An address, too, which stands for this name.
-    NameOrAddress(&'a ServerName),
-}
-
-/// The one host that a header section names over `scheme`.
+/// The one host that a header section names over `scheme`, which is likely the one `expected`. Where the client has chosen no name, an address
+/// stands for that.
 pub(crate) fn host(
     head: &RequestParts,
     scheme: &Scheme,
-    expected: Expected<'_>,
+    expected: Option<&HandshakeName>,
 ) -> Result<Authority, RequestViolation> {
     if head.uri.scheme().is_some_and(|named| named != scheme) {
         return Err(RequestViolation::TargetScheme);
@@ -138,10 +123,14 @@ pub(crate) fn host(
     let default_port = if *scheme == Scheme::HTTPS { 443 } else { 80 };
     let parse = |bytes| {
         let authority = match expected {
-            Expected::Any => Authority::parse(bytes, default_port),
-            Expected::Name(name) => Authority::parse_expected(bytes, default_port, name),
-            Expected::NameOrAddress(name) => Authority::parse_expected(bytes, default_port, name)
-                .or_else(|| Authority::parse_address(bytes, default_port, name)),
+            None => Authority::parse(bytes, default_port),
+            Some(HandshakeName { name, by: NamedBy::Client }) => {
+                Authority::parse_expected(bytes, default_port, name)
+            }
+            Some(HandshakeName { name, by: NamedBy::Settings }) => {
+                Authority::parse_expected(bytes, default_port, name)
+                    .or_else(|| Authority::parse_address(bytes, default_port, name))
+            }
         };
         authority.ok_or(RequestViolation::HostMalformed)
     };
@@ -236,7 +225,7 @@ fn shadows(field: Field<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::metrics::Label;
+    use crate::{name::ServerName, telemetry::metrics::Label};
 
     fn head(version: Version, method: &str, target: &str, fields: &[(&str, &str)]) -> RequestParts {
         let mut request = http::Request::builder().version(version).method(method).uri(target);
@@ -252,8 +241,12 @@ mod tests {
         target: &str,
         fields: &[(&str, &str)],
     ) -> Option<RequestViolation> {
-        let server_name = ServerName::parse("shop.example").unwrap();
-        admit(&head(version, method, target, fields), (&server_name, NamedBy::Client), MOST_FIELDS).err()
+        let server_name = named_by_client("shop.example");
+        admit(&head(version, method, target, fields), &server_name, MOST_FIELDS).err()
+    }
+
+    fn named_by_client(name: &str) -> HandshakeName {
+        HandshakeName { name: ServerName::parse(name).unwrap(), by: NamedBy::Client }
     }
 
     const MOST_FIELDS: usize = 4;
@@ -274,7 +267,8 @@ mod tests {
             ("192.0.2.7", NamedBy::Client, Err(RequestViolation::HostMalformed)),
         ] {
             let head = head(Version::HTTP_11, "GET", "/", &[("host", host)]);
-            let admitted = admit(&head, (&name, by), MOST_FIELDS).map(|host| host.to_string());
+            let admitted = admit(&head, &HandshakeName { name: name.clone(), by }, MOST_FIELDS)
+                .map(|host| host.to_string());
             assert_eq!(admitted.as_deref().map_err(|violation| *violation), read, "{host} {by:?}");
         }
     }
@@ -349,7 +343,7 @@ mod tests {
             (Scheme::HTTP, "shop.example:443", Some(443)),
         ] {
             let head = head(Version::HTTP_11, "GET", "/", &[("host", text)]);
-            assert_eq!(host(&head, &scheme, Expected::Any).unwrap().port, port, "{scheme} {text}");
+            assert_eq!(host(&head, &scheme, None).unwrap().port, port, "{scheme} {text}");
         }
     }
 
@@ -407,15 +401,15 @@ mod tests {
 
     #[test]
     fn a_mutated_corpus_is_admitted_with_one_host_and_one_framing_or_refused_as_the_clients_fault() {
-        let server_name = ServerName::parse("shop.example").unwrap();
+        let server_name = named_by_client("shop.example");
         let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/request_head");
         proxy_common::fixture::fuzz::Corpus::read(corpus).run(|input| {
             let Some(head) = read(input) else { return };
-            let host = match admit(&head, (&server_name, NamedBy::Client), MOST_FIELDS) {
+            let host = match admit(&head, &server_name, MOST_FIELDS) {
                 Ok(host) => host,
                 Err(violation) => return assert!(violation.status().is_client_error(), "{violation:?}"),
             };
-            assert_eq!(host.name, server_name);
+            assert_eq!(host.name, server_name.name);
             assert_eq!(Authority::parse(host.to_string().as_bytes(), 443), Some(host));
             let count = |name: &str| {
                 // As a gateway that takes `_` for `-`, or drops both, would count it.

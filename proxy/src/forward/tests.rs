@@ -272,21 +272,18 @@ async fn front<T: Transport>(
     (version, phase): (ServedVersion, PhaseWatch),
     through: Option<IpAddr>,
 ) {
-    let server_name = ServerName::parse("shop.example").unwrap();
+    let server_name = HandshakeName { name: ServerName::parse("shop.example").unwrap(), by: NamedBy::Client };
     loop {
         let (stream, peer) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
         let (local, server) = (stream.local_address(), Some(server_name.clone()));
-        let named_by = NamedBy::Client;
-        let downstream =
-            Downstream { peer, local, through, server_name: server, named_by, tls: Some("TLSv1.3") };
+        let downstream = Downstream { peer, local, through, server_name: server, tls: Some("TLSv1.3") };
         let (relay, permission, server_name) = (Rc::clone(&relay), permission.clone(), server_name.clone());
         let answer = move |head: Box<RequestParts>, body: RequestBody| {
             let (relay, permission) = (Rc::clone(&relay), permission.clone());
             let (downstream, server_name) = (downstream.clone(), server_name.clone());
             async move {
                 let record = relay.request_log.record(&head, &downstream, &Scheme::HTTPS, now());
-                let host =
-                    admit::admit(&head, (&server_name, NamedBy::Client), 128).map_err(RequestRefusal::from);
+                let host = admit::admit(&head, &server_name, 128).map_err(RequestRefusal::from);
                 let defaults = RouteDefaults { target: None, host: config::UpstreamHost::Target };
                 let admitted = host.and_then(|host| {
                     let entry = entry_of(permission, |_| None)?;

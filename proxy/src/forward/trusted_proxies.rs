@@ -76,7 +76,6 @@ pub(super) fn joined(fields: &Fields, name: FieldName) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::forward::NamedBy;
 
     fn seen(peer: &str, fields: &[&str]) -> (String, Option<String>) {
         let networks =
@@ -86,7 +85,6 @@ mod tests {
             peer: peer.parse().unwrap(),
             local: None,
             server_name: None,
-            named_by: NamedBy::Client,
             tls: None,
             through: None,
         };

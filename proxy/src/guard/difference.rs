@@ -43,11 +43,12 @@ impl Hashes {
         *patterns == 1
     }
 
-    /// Takes `delta` over, and says what that changes.
+    /// Takes `delta` over, and says what that changes. What one pattern gives up and another takes is not to be removed.
     pub(super) fn change(&mut self, delta: &Delta, hash: impl Fn(&Pattern) -> u64) -> Difference {
         let mut difference = Difference::default();
         difference.remove.extend(delta.removed.iter().map(&hash).filter(|hash| self.discount(*hash)));
         difference.add.extend(delta.added.iter().map(&hash).filter(|hash| self.count(*hash)));
+        difference.remove.retain(|hash| !self.contains(*hash));
         difference
     }
 
@@ -125,6 +126,7 @@ mod tests {
             (&["cc.example"], &["a.example"], vec![10], vec![]),
             (&["dd.example"], &["b.example"], vec![], vec![9]),
             (&["e.example"], &["cc.example", "dd.example"], vec![9], vec![10]),
+            (&["f.example"], &["e.example"], vec![9], vec![]),
             (&[], &["never.example"], vec![], vec![]),
         ] {
             let difference = held.change(&delta(added, removed), hash);

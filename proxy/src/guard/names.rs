@@ -174,8 +174,7 @@ impl NameTable {
     /// What is allowed before and after, by another name of the difference, is allowed meanwhile: additions come first, as long as there is
     /// room for them.
     fn write(&mut self, Difference { remove, add }: &Difference) -> Result<(), MapError> {
-        let added: Hashes = add.iter().copied().collect();
-        let mut removals = remove.iter().filter(|name| !added.contains(**name));
+        let mut removals = remove.iter();
         for name in add {
             while let Err(error) = self.names.insert(name, NameEntry::default(), 0) {
                 let superfluous = removals.next().filter(|_| errno(&error) == Some(Errno::E2BIG));

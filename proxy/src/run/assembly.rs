@@ -158,7 +158,7 @@ impl Assembly<'_> {
             workers,
             phase,
             guard,
-            domains: known.domains.clone(),
+            domains: known.domains,
             certificates,
             api,
             fleet,

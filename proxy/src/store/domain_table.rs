@@ -63,6 +63,15 @@ pub async fn get(store: &Store, pattern: &Pattern) -> Result<Option<DomainRecord
     item(store, pattern).await?.as_ref().map(DomainRecord::read).transpose()
 }
 
+/// The entry of `pattern`, unless it is a tombstone. What is no entry is not served, and stands in nobody's way.
+pub async fn living(store: &Store, pattern: &Pattern) -> Result<Option<DomainRecord>, StoreError> {
+    match get(store, pattern).await {
+        Ok(found) => Ok(found.filter(|found| found.status != DomainStatus::Removed)),
+        Err(StoreError::Misshapen { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 async fn item(store: &Store, pattern: &Pattern) -> Result<Option<Item>, StoreError> {
     let get = store.client().get_item().table_name(&store.tables().domains).consistent_read(true);
     Ok(get.set_key(Some(key(pattern))).send().await?.item)

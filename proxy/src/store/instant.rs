@@ -39,6 +39,18 @@ impl Micros {
         self.0
     }
 
+    /// Of so many seconds since the epoch.
+    #[must_use]
+    pub fn of_seconds(seconds: u64) -> Self {
+        Self::from_epoch(seconds.saturating_mul(1_000_000))
+    }
+
+    /// Whole seconds since the epoch.
+    #[must_use]
+    pub fn seconds(self) -> u64 {
+        self.0 / 1_000_000
+    }
+
     /// So much later.
     #[must_use]
     pub fn more(self, span: Duration) -> Self {

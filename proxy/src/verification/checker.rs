@@ -47,7 +47,7 @@ pub(super) struct Checker {
 
 /// What became of a look.
 struct Looked {
-    taken: DueName,
+    name: DueName,
     /// The entry as it is now; none, it is gone or no longer served.
     next: Option<(u64, Option<Duration>)>,
 }
@@ -139,14 +139,14 @@ impl Checker {
 
     fn start_due(self: &Arc<Self>, looks: &mut JoinSet<Looked>) {
         let per_tick = usize::try_from(self.per_second).unwrap_or(usize::MAX);
-        for taken in self.due(AT_ONCE.saturating_sub(looks.len()).min(per_tick)) {
-            let (this, pattern) = (Arc::clone(self), taken.pattern.clone());
+        for name in self.due(AT_ONCE.saturating_sub(looks.len()).min(per_tick)) {
+            let (this, pattern) = (Arc::clone(self), name.pattern.clone());
             looks.spawn(async move {
                 // A task of its own, so that one that panics does not keep its name from being looked at again; it ends with this one.
                 let mut look = JoinSet::new();
                 look.spawn(async move { Box::pin(this.look(&pattern)).await });
                 let next = look.join_next().await.and_then(Result::ok).unwrap_or(AGAIN);
-                Looked { taken, next }
+                Looked { name, next }
             });
         }
     }
@@ -155,7 +155,7 @@ impl Checker {
         if self.lock().take().is_none() {
             return;
         }
-        // DueName once more by its holder, to be given back.
+        // Taken once more by its holder, to be given back.
         let now = clock::wall();
         if let Ok(Some(lease)) =
             Lease::take(&self.names.store, JOB, &self.holder, Duration::from_secs(1), now).await
@@ -176,8 +176,8 @@ impl Checker {
 
     fn note(&self, looked: Option<Looked>) {
         let mut schedule = self.lock();
-        if let (Some(schedule), Some(Looked { taken, next })) = (schedule.as_mut(), looked) {
-            schedule.ended(&taken, next, now());
+        if let (Some(schedule), Some(Looked { name, next })) = (schedule.as_mut(), looked) {
+            schedule.ended(&name, next, now());
         }
     }
 

@@ -91,7 +91,7 @@ impl CourseRules {
                 Some((waited / 8).clamp(SHORTEST, LONGEST))
             }
             DomainStatus::Active if checks.failures == 0 => None,
-            DomainStatus::Active if checks.findings.iter().any(is_failure) => Some(retry),
+            DomainStatus::Active if checks.findings.iter().any(Finding::is_failure) => Some(retry),
             // What failed cannot be looked at now, and may not be for long.
             DomainStatus::Active => Some(LONGEST.min(self.interval)),
             DomainStatus::Failing => Some((retry * checks.failures.max(1)).min(LONGEST)),
@@ -104,7 +104,7 @@ impl CourseRules {
     pub(super) fn why(self, standing: Standing, checks: &Checks) -> &str {
         let finding = match standing {
             Standing::Verified => None,
-            Standing::Failing => checks.findings.iter().find(|finding| is_failure(finding)),
+            Standing::Failing => checks.findings.iter().find(|finding| finding.is_failure()),
             Standing::Moved => checks.of(Check::Dns),
             Standing::Abandoned => self.proof().and_then(|proof| checks.of(proof)),
         };
@@ -150,7 +150,7 @@ fn history(before: (u32, Option<Micros>), new: &Checks, now: Micros) -> (u32, Op
         Some((Outcome::Passed | Outcome::Failed, _)) => None,
         Some((Outcome::Unknown, _)) | None => away_since,
     };
-    let failures = if new.findings.iter().any(is_failure) {
+    let failures = if new.findings.iter().any(Finding::is_failure) {
         failures.saturating_add(1)
     } else if new.unresolved.is_empty() {
         0
@@ -163,18 +163,14 @@ fn history(before: (u32, Option<Micros>), new: &Checks, now: Micros) -> (u32, Op
 /// The checks that failed the last time they were made, and of which `new` does not say how they are. What could never be made from here, as a
 /// handshake where the edge is not reached, failed nobody.
 fn unresolved(old: &Checks, new: &Checks) -> Vec<Check> {
-    let failed = |check: &Check| old.unresolved.contains(check) || old.of(*check).is_some_and(is_failure);
+    let failed =
+        |check: &Check| old.unresolved.contains(check) || old.of(*check).is_some_and(Finding::is_failure);
     let is_open = |check: &Check| match new.of(*check) {
         Some(finding) => finding.outcome == Outcome::Unknown,
         // Others are made at each look, or no longer by the settings.
         None => *check == Check::Https,
     };
     Check::ALL.iter().filter(|check| failed(check) && is_open(check)).copied().collect()
-}
-
-/// Whether what was found says that an entry is not as it should be. A name whose ownership was proven may lose the record.
-fn is_failure(finding: &Finding) -> bool {
-    finding.outcome == Outcome::Failed && finding.check != Check::Ownership
 }
 
 /// So many in a row are no accident.

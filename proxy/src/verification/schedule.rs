@@ -101,12 +101,12 @@ impl Schedule {
 
     /// The look at a name has ended: its entry is of a version now, and looked at again after a pause or, without one, at its turn; or `next` is
     /// none, and it needs no look any more.
-    pub(super) fn ended(&mut self, taken: &DueName, next: Option<(u64, Option<Duration>)>, now: Micros) {
-        self.under_way.end(&taken.tenant);
-        let Some((version, pause)) = next else { return self.forget(&taken.pattern) };
-        let due = pause.map_or_else(|| self.turn(&taken.pattern, now), |pause| now.more(pause));
-        let entry = Entry::of(version, Arc::clone(&taken.tenant), due, now);
-        self.set(&taken.pattern, entry, Place::Queue);
+    pub(super) fn ended(&mut self, name: &DueName, next: Option<(u64, Option<Duration>)>, now: Micros) {
+        self.under_way.end(&name.tenant);
+        let Some((version, pause)) = next else { return self.forget(&name.pattern) };
+        let due = pause.map_or_else(|| self.turn(&name.pattern, now), |pause| now.more(pause));
+        let entry = Entry::of(version, Arc::clone(&name.tenant), due, now);
+        self.set(&name.pattern, entry, Place::Queue);
     }
 
     /// A name needs no look any more.

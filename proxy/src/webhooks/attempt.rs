@@ -58,7 +58,7 @@ fn request(
     event: &Event,
     now: Micros,
 ) -> Result<Request<Full<Bytes>>, http::Error> {
-    let (id, seconds, body) = (event.id.to_string(), now.since_epoch() / 1_000_000, payload::body(event));
+    let (id, seconds, body) = (event.id.to_string(), now.seconds(), payload::body(event));
     Request::builder()
         .method(Method::POST)
         .uri(url.clone())

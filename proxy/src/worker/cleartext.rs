@@ -8,11 +8,7 @@ use super::{
     origin::Taken,
 };
 use crate::{
-    cleartext::is_health,
-    client_stream::RequestBody,
-    clock::now,
-    forward::{Downstream, NamedBy},
-    http1::RequestParts,
+    cleartext::is_health, client_stream::RequestBody, clock::now, forward::Downstream, http1::RequestParts,
     transport::Transport,
 };
 
@@ -22,9 +18,7 @@ pub(super) async fn serve<T: Transport>(worker: Rc<Worker<T>>, stream: T::Stream
     let limits = shared.limits.load_full();
     let taken = shared.reception(*limits.hello_timeout).take(stream, peer).await;
     let Ok(Taken { stream, client, place, .. }) = taken else { return };
-    let named_by = NamedBy::Client;
-    let from =
-        Downstream { peer: client, local: None, through: None, server_name: None, named_by, tls: None };
+    let from = Downstream { peer: client, local: None, through: None, server_name: None, tls: None };
     let (downstream, buffers) = (Rc::new(from.clone()), Rc::clone(&worker.buffers));
     let request_log = Rc::clone(&worker.request_log);
     let terms = ConnectionContext {

@@ -13,8 +13,7 @@ use super::{
 use crate::{
     clock::now,
     config::LimitsConfig,
-    forward::{Downstream, NamedBy},
-    name::ServerName,
+    forward::{Downstream, HandshakeName, NamedBy},
     tls::{TlsStream, read_hello},
     transport::{Replayed, Transport},
 };
@@ -57,8 +56,7 @@ impl From<NotTaken> for ConnectionOutcome {
 /// A connection behind its handshake.
 struct TlsConnection<S> {
     stream: TlsStream<Replayed<S>>,
-    name: ServerName,
-    named_by: NamedBy,
+    name: HandshakeName,
     client: SocketAddr,
     place: ConnectionPermit,
 }
@@ -78,14 +76,15 @@ async fn handshake<T: Transport>(
     }
     let (hello, pending) = read_hello(stream, left).await?;
     let begun = now();
-    let named_by = if hello.server_name.is_some() { NamedBy::Client } else { NamedBy::Settings };
+    let by = if hello.server_name.is_some() { NamedBy::Client } else { NamedBy::Settings };
     let handshakes = Handshakes { shared, configs: &worker.configs };
     match handshakes.judge(hello, client).await {
         Ok(HelloResponse::Serve { name, config, found }) => {
             let stream = pending.accept(config, *limits.handshake_timeout).await?;
             shared.metrics.handshakes.observe(found, begun.elapsed().as_secs_f64());
             shared.metrics.sessions.bump(SessionKind::of(stream.is_resumed()));
-            Ok(TlsConnection { stream, name, named_by, client, place })
+            let name = HandshakeName { name, by };
+            Ok(TlsConnection { stream, name, client, place })
         }
         Ok(HelloResponse::Validate { config }) => {
             // RFC 8737 §3: the validation is over with the handshake, no application data follows.
@@ -104,12 +103,11 @@ fn answer_requests<'a, T: Transport>(
     limits: &'a LimitsConfig,
     connection: TlsConnection<T::Stream>,
 ) -> impl Future<Output = ()> + 'a {
-    let TlsConnection { stream, name, named_by, client: peer, place } = connection;
+    let TlsConnection { stream, name, client: peer, place } = connection;
     let version = if stream.is_http2() { Version::Http2 } else { Version::Http1 };
     let tls = stream.version();
     let (local, server_name) = (stream.local_address(), Some(name));
-    let downstream =
-        Rc::new(Downstream { peer, local, through: None, server_name, named_by, tls: Some(tls) });
+    let downstream = Rc::new(Downstream { peer, local, through: None, server_name, tls: Some(tls) });
     let (forwarder, from) = (worker.forwarder.clone(), Rc::clone(&downstream));
     let answer = move |head, body| {
         let (forwarder, downstream) = (forwarder.clone(), Rc::clone(&downstream));

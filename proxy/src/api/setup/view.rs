@@ -145,9 +145,10 @@ impl SetupResource {
 impl SetupState {
     fn of(status: DomainStatus, checks: Option<&Checks>) -> Self {
         let dns = checks.and_then(|checks| checks.of(Check::Dns)).map(|finding| finding.outcome);
+        let has_failed = checks.is_some_and(|checks| checks.findings.iter().any(Finding::is_failure));
         match (status, dns) {
             (DomainStatus::Pending, _) => Self::Waiting,
-            (DomainStatus::Active, Some(Outcome::Passed)) if checks.is_some_and(has_failed) => Self::Failing,
+            (DomainStatus::Active, Some(Outcome::Passed)) if has_failed => Self::Failing,
             (DomainStatus::Active, Some(Outcome::Passed)) => Self::Connected,
             (DomainStatus::Active, Some(Outcome::Failed)) => Self::Elsewhere,
             (DomainStatus::Active, Some(Outcome::Unknown) | None) => Self::Unknown,
@@ -201,7 +202,10 @@ impl SetupRecord {
     fn of(record: RecordToSet, zone: &Zone, provider: Option<&Provider>) -> Self {
         let RecordToSet { name, kind, value, purpose } = record;
         let own_name = provider.map_or(Zone::OWN_NAME, |provider| provider.own_name);
-        let relative = if name == zone.apex { own_name } else { zone.relative(&name) };
+        let relative = match zone.relative(&name) {
+            Zone::OWN_NAME => own_name,
+            relative => relative,
+        };
         Self { kind, relative_name: relative.to_owned(), name, value, purpose }
     }
 
@@ -250,12 +254,6 @@ impl SetupFinding {
             Outcome::Unknown => "not known",
         }
     }
-}
-
-/// Whether anything is wrong beside the proof of ownership, which an entry that is served may lose.
-fn has_failed(checks: &Checks) -> bool {
-    let failed = |finding: &Finding| finding.check != Check::Ownership && finding.outcome == Outcome::Failed;
-    checks.findings.iter().any(failed)
 }
 
 /// Without the marks that the command line puts around names.

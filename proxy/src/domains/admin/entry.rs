@@ -61,7 +61,7 @@ pub(in crate::domains) fn with_settings(record: DomainRecord, settings: DomainSe
 /// A tombstone, which the table forgets after a week.
 pub(in crate::domains) fn removed(old: &DomainRecord, now: Micros) -> DomainRecord {
     let new = with_status(old, DomainStatus::Removed, now);
-    let expires_at = new.changed_at.map(|at| at.since_epoch() / 1_000_000 + TOMBSTONE_LIFE.as_secs());
+    let expires_at = new.changed_at.map(|at| at.seconds() + TOMBSTONE_LIFE.as_secs());
     DomainRecord { expires_at, ..new }
 }
 

@@ -23,9 +23,10 @@ use crate::{
 pub(super) struct UpstreamPermits(Arc<PermitState>);
 
 struct PermitState {
-    limits: PermitLimits,
-    /// `limits.total` at the start; it follows the settings.
+    /// How many there are; it follows the settings.
     most: AtomicUsize,
+    per_target: usize,
+    per_client: usize,
     total: AtomicUsize,
     targets: KeyedCounts,
     clients: KeyedCounts,
@@ -75,9 +76,11 @@ pub(super) struct Waiting {
 
 impl UpstreamPermits {
     pub(super) fn new(limits: PermitLimits) -> Self {
+        let PermitLimits { total, per_target, per_client } = limits;
         Self(Arc::new(PermitState {
-            limits,
-            most: AtomicUsize::new(limits.total),
+            most: AtomicUsize::new(total),
+            per_target,
+            per_client,
             total: AtomicUsize::new(0),
             targets: KeyedCounts::new(),
             clients: KeyedCounts::new(),
@@ -99,15 +102,15 @@ impl UpstreamPermits {
 
     /// As many requests may wait as may be at targets, in total and per client.
     pub(super) fn wait(&self, client: IpAddr) -> Result<Waiting, NoPermit> {
-        let PermitState { limits, most, waiting, waiting_clients, .. } = &*self.0;
+        let PermitState { most, per_client, waiting, waiting_clients, .. } = &*self.0;
         let place = Waiting { inner: Arc::clone(&self.0), client: waiting_clients.slot(&network(client)) };
         let free = most.load(Ordering::Relaxed).saturating_sub(waiting.fetch_add(1, Ordering::Relaxed));
         let of_client = waiting_clients.add(place.client);
-        judge(free, &[(of_client, limits.per_client, NoPermit::Client)]).map(|()| place)
+        judge(free, &[(of_client, *per_client, NoPermit::Client)]).map(|()| place)
     }
 
     pub(super) fn take(&self, target: &Target, client: IpAddr) -> Result<UpstreamPermit, NoPermit> {
-        let PermitState { limits, most, total, targets, clients, .. } = &*self.0;
+        let PermitState { most, per_target, per_client, total, targets, clients, .. } = &*self.0;
         // The place exists from here on, so that its drop undoes all counts whatever is found.
         let place = UpstreamPermit {
             inner: Arc::clone(&self.0),
@@ -117,10 +120,7 @@ impl UpstreamPermits {
         let taken = total.fetch_add(1, Ordering::Relaxed);
         let (of_target, of_client) = (targets.add(place.target), clients.add(place.client));
         let free = most.load(Ordering::Relaxed).saturating_sub(taken);
-        let shares = [
-            (of_target, limits.per_target, NoPermit::Target),
-            (of_client, limits.per_client, NoPermit::Client),
-        ];
+        let shares = [(of_target, *per_target, NoPermit::Target), (of_client, *per_client, NoPermit::Client)];
         judge(free, &shares).map(|()| place)
     }
 }

@@ -94,7 +94,7 @@ async fn one(store: &Store, sealer: &KeySealer, key: &str) -> Result<Outcome, St
         Ok(contents) => contents,
         Err(error) => return Ok(Outcome::Unusable(format!("`{key}` {error}"))),
     };
-    let encrypted = match anew(store, sealer, SealedKey::read(contents.into_bytes()), key).await? {
+    let encrypted = match encrypted_anew(store, sealer, SealedKey::read(contents.into_bytes()), key).await? {
         Anew::Encrypted(encrypted) => encrypted,
         Anew::Not(outcome) => return Ok(outcome),
     };
@@ -110,7 +110,7 @@ async fn one(store: &Store, sealer: &KeySealer, key: &str) -> Result<Outcome, St
 /// None, where there is no such key.
 async fn link_key(store: &Store, sealer: &KeySealer) -> Result<Option<Outcome>, StoreError> {
     let Some(there) = find_sealed_link_key(store).await? else { return Ok(None) };
-    Ok(Some(match anew(store, sealer, SealedKey::read(there.clone()), LINK_KEY_CONTEXT).await? {
+    Ok(Some(match encrypted_anew(store, sealer, SealedKey::read(there.clone()), LINK_KEY_CONTEXT).await? {
         Anew::Encrypted(encrypted) => {
             replace_link_key(store, there, encrypted.contents()).await?;
             Outcome::Rewrapped
@@ -125,7 +125,7 @@ enum Anew {
     Not(Outcome),
 }
 
-async fn anew(
+async fn encrypted_anew(
     store: &Store,
     sealer: &KeySealer,
     encrypted: SealedKey,

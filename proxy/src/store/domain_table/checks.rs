@@ -177,6 +177,12 @@ impl Checks {
 }
 
 impl Finding {
+    /// Whether it says that an entry that is served is not as it should be: such a one may lose the proof of its ownership.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        self.outcome == Outcome::Failed && self.check != Check::Ownership
+    }
+
     fn read(value: &AttributeValue) -> Option<Self> {
         let map = value.as_m().ok()?;
         Some(Self {
@@ -282,14 +288,20 @@ mod tests {
         assert_eq!(get_checked(&store, &pattern).await.unwrap(), Some((renewed, Some(checks()))));
     }
 
+    /// An entry, its tombstone, and another that is made anew.
+    fn lives(pattern: &Pattern) -> [DomainRecord; 3] {
+        let record = added_for_tests(pattern);
+        let gone =
+            DomainRecord { status: DomainStatus::Removed, version: 2, expires_at: Some(9), ..record.clone() };
+        let again = DomainRecord { version: 3, ..record.clone() };
+        [record, gone, again]
+    }
+
     #[tokio::test]
     async fn an_entry_that_is_made_anew_has_none() {
         let store = faulty_with_tables("seed=3").await;
         let pattern = Pattern::parse("a.example").unwrap();
-        let record = added_for_tests(&pattern);
-        let gone =
-            DomainRecord { status: DomainStatus::Removed, version: 2, expires_at: Some(9), ..record.clone() };
-        let again = DomainRecord { version: 3, ..record.clone() };
+        let [record, gone, again] = lives(&pattern);
         domain_table::replace(&store, &record, None, &audit(), &[]).await.unwrap();
         put_checks(&store, &pattern, 1, &checks()).await.unwrap();
         domain_table::replace(&store, &gone, Some(&record), &audit(), &[]).await.unwrap();
@@ -302,10 +314,7 @@ mod tests {
     async fn what_was_found_of_another_life_of_an_entry_is_not_written() {
         let store = faulty_with_tables("seed=3").await;
         let pattern = Pattern::parse("a.example").unwrap();
-        let record = added_for_tests(&pattern);
-        let gone =
-            DomainRecord { status: DomainStatus::Removed, version: 2, expires_at: Some(9), ..record.clone() };
-        let again = DomainRecord { version: 3, ..record.clone() };
+        let [record, gone, again] = lives(&pattern);
         let moved = DomainRecord { version: 4, tenant: "zeta".to_owned(), ..record.clone() };
         domain_table::replace(&store, &record, None, &audit(), &[]).await.unwrap();
         domain_table::replace(&store, &gone, Some(&record), &audit(), &[]).await.unwrap();

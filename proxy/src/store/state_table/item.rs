@@ -25,5 +25,5 @@ pub(super) fn number(number: u64) -> AttributeValue {
 
 /// Whole seconds since the epoch, by which DynamoDB removes items (`expires_at`).
 pub(super) fn seconds(at: Micros) -> AttributeValue {
-    number(at.since_epoch() / 1_000_000)
+    number(at.seconds())
 }

@@ -160,7 +160,7 @@ where
         let (method, version) = (parts.method.clone(), parts.version);
         let forward::Answer { status, fields, body, then } =
             self.unless_gone(pin!((self.answer)(parts, body))).await?;
-        let ends_body = poll_fn(|cx| Poll::Ready(self.client.ends_body(cx))).await;
+        let ends_body = self.ends_body().await;
         let response_framing = ResponseFraming::new(&method, version, status, body.size_hint().exact());
         // Where the response is complete before the request is, as a refused upload's, what is left of the request ends the connection.
         let outlives_answer = !self.client.is_body_over() && response_framing != ResponseFraming::Chunked;
@@ -186,13 +186,17 @@ where
         let body = Tracked::new(body, Rc::clone(&self.buffer), in_progress, None);
         self.write(response_framing.message(head), body).await?;
         // What has come of a request that was given up meanwhile is read away once more.
-        let is_over =
-            poll_fn(|cx| Poll::Ready(self.client.ends_body(cx))).await && self.client.is_body_over();
+        let is_over = self.ends_body().await && self.client.is_body_over();
         Ok(match then {
             Then::Tunnel(tunnel) => Then::Tunnel(tunnel),
             _ if is_kept && is_over => Then::KeepAlive,
             Then::KeepAlive | Then::Close => Then::Close,
         })
+    }
+
+    /// As [`ClientStream::ends_body`] says.
+    async fn ends_body(&self) -> bool {
+        poll_fn(|cx| Poll::Ready(self.client.ends_body(cx))).await
     }
 
     async fn tunnel(&self, tunnel: Tunnel) {
