@@ -53,7 +53,7 @@ use tokio::{
 use tracing::{error, info};
 
 use self::{
-    attachment::Attachment,
+    attachment::{Attachment, Standing},
     enforcer::{Enforced, Enforcer},
     explain::{GuardFacts, GuardQuestion, GuardRules, sources_by},
     following::Following,
@@ -220,7 +220,7 @@ impl Guard {
     /// # Cancel safety
     /// Dropped, it leaves nothing behind.
     pub async fn holds(&self, revision: Revision) -> Result<(), NamesLate> {
-        if self.enforcer.is_over() {
+        if self.enforcer.standing() == Standing::Over {
             return Ok(());
         }
         let mut held = self.held.clone();
@@ -245,8 +245,10 @@ impl Guard {
 
     /// As [`GuardHandle::set_policy`].
     pub fn set_policy(&self, config: &config::GuardConfig) -> Result<(), GuardError> {
-        if self.enforcer.is_over() {
-            return Ok(());
+        match self.enforcer.standing() {
+            Standing::InForce => {}
+            Standing::Contested => return Err(GuardError::Contested),
+            Standing::Over => return Ok(()),
         }
         // Networks first: there may be no room for them.
         let mut guarded = self.state.guarded.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,5 @@
 //! Where the program that this process attached runs still.
+//! Invariant: a start that takes our place and fails gives it back, and we go on (`a_start_that_is_undone_leaves_its_predecessor_enforcing`).
 
 use std::{
     path::PathBuf,
@@ -6,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use aya::{maps::MapInfo, programs::links::LinkInfo};
@@ -75,10 +77,49 @@ fn map_id(path: &PathBuf) -> Option<u32> {
     MapInfo::from_pin(path).ok().map(|info| info.id())
 }
 
-/// Whether our program can run nowhere any more, by what all links run.
-pub(super) fn is_replaced(mut runs: impl Iterator<Item = Runs>) -> bool {
-    runs.all(|runs| runs == Runs::NotOurs)
+/// Whether this process may write what the programs in the links read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Our program runs, or may run.
+    InForce,
+    /// Another start's program has just taken its place everywhere. If that start fails, ours is put back.
+    Contested,
+    /// This process has nothing more to say to the kernel.
+    Over,
 }
+
+/// Since when another start's program runs in our place.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Replacement {
+    #[default]
+    None,
+    Since(Instant),
+    /// For good: nobody follows the names any more.
+    Final,
+}
+
+impl Replacement {
+    /// By what all links run at `now`.
+    pub(super) fn look(&mut self, mut runs: impl Iterator<Item = Runs>, now: Instant) -> Standing {
+        let is_elsewhere = runs.all(|runs| runs == Runs::NotOurs);
+        *self = match *self {
+            Self::Final => Self::Final,
+            _ if !is_elsewhere => Self::None,
+            Self::None => Self::Since(now),
+            Self::Since(since) if now.saturating_duration_since(since) < UNDONE_WITHIN => Self::Since(since),
+            Self::Since(_) => Self::Final,
+        };
+        match self {
+            Self::None => Standing::InForce,
+            Self::Since(_) => Standing::Contested,
+            Self::Final => Standing::Over,
+        }
+    }
+}
+
+/// A start that fails at a later interface undoes what it did at the earlier ones before this, though a network card may take a second to begin
+/// anew; shorter than the guard enforces without us.
+const UNDONE_WITHIN: Duration = Duration::from_secs(4);
 
 #[cfg(test)]
 mod tests {
@@ -87,15 +128,33 @@ mod tests {
     #[test]
     fn a_program_is_replaced_when_no_link_may_run_it() {
         for (runs, expected) in [
-            (&[Runs::Ours][..], false),
-            (&[Runs::OursNowhere], false),
-            (&[Runs::NotOurs], true),
-            (&[Runs::Unknown], false),
-            (&[Runs::NotOurs, Runs::Ours], false),
-            (&[Runs::NotOurs, Runs::NotOurs], true),
-            (&[Runs::NotOurs, Runs::Unknown], false),
+            (&[Runs::Ours][..], Standing::InForce),
+            (&[Runs::OursNowhere], Standing::InForce),
+            (&[Runs::NotOurs], Standing::Contested),
+            (&[Runs::Unknown], Standing::InForce),
+            (&[Runs::NotOurs, Runs::Ours], Standing::InForce),
+            (&[Runs::NotOurs, Runs::NotOurs], Standing::Contested),
+            (&[Runs::NotOurs, Runs::Unknown], Standing::InForce),
         ] {
-            assert_eq!(is_replaced(runs.iter().copied()), expected, "{runs:?}");
+            let standing = Replacement::default().look(runs.iter().copied(), Instant::now());
+            assert_eq!(standing, expected, "{runs:?}");
+        }
+    }
+
+    #[test]
+    fn a_program_is_replaced_for_good_after_four_seconds() {
+        let start = Instant::now();
+        let mut replacement = Replacement::default();
+        for (millis, runs, expected) in [
+            (0, Runs::NotOurs, Standing::Contested),
+            (3_900, Runs::NotOurs, Standing::Contested),
+            (3_950, Runs::Ours, Standing::InForce),
+            (5_000, Runs::NotOurs, Standing::Contested),
+            (9_000, Runs::NotOurs, Standing::Over),
+            (9_100, Runs::Ours, Standing::Over),
+        ] {
+            let now = start + Duration::from_millis(millis);
+            assert_eq!(replacement.look([runs].into_iter(), now), expected, "{millis} ms");
         }
     }
 }

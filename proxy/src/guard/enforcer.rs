@@ -12,7 +12,7 @@ use std::{
 use tracing::{error, info, warn};
 
 use super::{
-    attachment::{Attachment, Runs, is_replaced},
+    attachment::{Attachment, Replacement, Runs, Standing},
     enforcement::{Conditions, Enforcement},
     error::GuardError,
     following::OtherGuard,
@@ -31,7 +31,7 @@ use crate::{clock, config::Attach};
 struct EnforcementInputs {
     names: NamesCell,
     draining: AtomicBool,
-    replaced: AtomicBool,
+    replacement: Mutex<Replacement>,
     ended: AtomicBool,
     /// A successor enforces.
     released: AtomicBool,
@@ -45,7 +45,7 @@ impl EnforcementInputs {
         Self {
             names,
             draining: AtomicBool::new(false),
-            replaced: AtomicBool::new(false),
+            replacement: Mutex::default(),
             ended: AtomicBool::new(false),
             released: AtomicBool::new(false),
             handing_over: AtomicBool::new(false),
@@ -67,23 +67,21 @@ impl EnforcementInputs {
         self.released.load(Ordering::Acquire)
     }
 
-    fn conditions(&self, heartbeat: &Heartbeat, now: Instant) -> Conditions {
+    fn conditions(&self, heartbeat: &Heartbeat, replaced: bool, now: Instant) -> Conditions {
         Conditions {
             names: self.names.get(),
             worker_alive: heartbeat.is_alive(now, SILENCE),
             draining: self.draining(),
-            replaced: self.replaced.load(Ordering::Acquire),
+            replaced,
         }
     }
 
-    /// Whether the program whose links run this was replaced; once it was, that stays so, since nobody follows the names since.
-    fn is_replaced(&self, runs: impl Iterator<Item = Runs>) -> bool {
+    /// Where the program stands whose links run this.
+    fn standing(&self, runs: impl Iterator<Item = Runs>, now: Instant) -> Standing {
         if self.handing_over.load(Ordering::Acquire) {
-            return false;
+            return Standing::InForce;
         }
-        let is_replaced = self.replaced.load(Ordering::Acquire) || is_replaced(runs);
-        self.replaced.store(is_replaced, Ordering::Release);
-        is_replaced
+        self.replacement.lock().unwrap_or_else(PoisonError::into_inner).look(runs, now)
     }
 }
 
@@ -130,9 +128,12 @@ impl Enforcer {
         self.board.enforcement()
     }
 
-    /// Whether this process has nothing more to say to the kernel: it drains, or its program was replaced just now or before.
-    pub(super) fn is_over(&self) -> bool {
-        self.board.draining() || self.board.is_replaced(self.attachment.look())
+    /// Whether this process may write what the program reads, by a look at the links: a process that drains may not either.
+    pub(super) fn standing(&self) -> Standing {
+        if self.board.draining() {
+            return Standing::Over;
+        }
+        self.board.standing(self.attachment.look(), clock::now())
     }
 
     /// Ends enforcement for good.
@@ -192,19 +193,23 @@ fn run(board: &EnforcementInputs, enforced: Enforced) {
         }
         let runs: Vec<_> = attachment.look().collect();
         metrics.attached(attach, runs.iter().filter(|runs| **runs == Runs::Ours).count());
-        let is_replaced = board.is_replaced(runs.into_iter());
-        let conditions = board.conditions(&heartbeat, clock::now());
-        let enforcement = conditions.enforcement();
-        board.enforcement.store(enforcement as u8, Ordering::Relaxed);
-        metrics.enforcement(enforcement, policy.lock().unwrap_or_else(PoisonError::into_inner).rejects());
-        // A lease is renewed each time, an end written once: the successor that adopted the map may enforce by now.
-        if last.leaves_to(other, enforcement) {
-            last.written = None;
-        } else if enforcement.is_on() || last.written != Some(enforcement) {
-            // What another process's program reads is for that process to write.
-            let written = is_replaced
-                || KernelTime::now().is_ok_and(|now| until.write(conditions.enforce_until(now)).is_ok());
-            last.wrote(enforcement, written);
+        let standing = board.standing(runs.into_iter(), clock::now());
+        // Nothing is decided while it is open who enforces: the time written last lasts longer.
+        if standing != Standing::Contested {
+            let is_replaced = standing == Standing::Over;
+            let conditions = board.conditions(&heartbeat, is_replaced, clock::now());
+            let enforcement = conditions.enforcement();
+            board.enforcement.store(enforcement as u8, Ordering::Relaxed);
+            metrics.enforcement(enforcement, policy.lock().unwrap_or_else(PoisonError::into_inner).rejects());
+            // A lease is renewed each time, an end written once: the successor that adopted the map may enforce by now.
+            if last.leaves_to(other, enforcement) {
+                last.written = None;
+            } else if enforcement.is_on() || last.written != Some(enforcement) {
+                // What another process's program reads is for that process to write.
+                let written = is_replaced
+                    || KernelTime::now().is_ok_and(|now| until.write(conditions.enforce_until(now)).is_ok());
+                last.wrote(enforcement, written);
+            }
         }
         if ended {
             return;
@@ -291,7 +296,7 @@ mod tests {
         board.names.set(Names::Held);
         heartbeat.beat(0, at(1));
         for (now, expected) in [(1, Enforcement::On), (6, Enforcement::On), (7, Enforcement::WorkersSilent)] {
-            assert_eq!(board.conditions(&heartbeat, at(now)).enforcement(), expected, "{now} s");
+            assert_eq!(board.conditions(&heartbeat, false, at(now)).enforcement(), expected, "{now} s");
         }
     }
 }

@@ -132,6 +132,12 @@ pub enum GuardError {
         #[source]
         source: Errno,
     },
+    /// Another start has put its program in the place of ours, and may give the place back.
+    #[error(
+        "guard: another process has just put its program on the interfaces; reload again in a few seconds, and stop that process if \
+         it is not meant to take over"
+    )]
+    Contested,
     /// The operating system gave no thread.
     #[error("guard: no thread could be started; raise the limit of processes")]
     Thread(#[source] io::Error),

@@ -98,6 +98,9 @@ impl GuardHandle {
 
     /// Applies mode, budgets and denied networks of `config` from the next packet on; nothing where the program is another process's by now,
     /// or this process drains.
+    ///
+    /// # Errors
+    /// Where the kernel refuses, or another process is just taking its place.
     pub fn set_policy(&self, config: &config::GuardConfig) -> Result<(), GuardError> {
         match self {
             Self::Off => Ok(()),

@@ -24,6 +24,7 @@ use tokio::{
 use tracing::{error, warn};
 
 use super::{
+    attachment::Standing,
     difference::{Difference, Hashes, hash},
     enforcer::Enforcer,
     error::{GuardError, absent_is_removed, errno},
@@ -230,8 +231,14 @@ impl NamesFollower {
             let is_new = told || self.names.has_changed().unwrap_or(false);
             let set = self.names.borrow_and_update().clone();
             if is_new || set.revision != *self.held.borrow() || table.state() == Names::Failed {
-                if self.enforcer.is_over() {
-                    return;
+                match self.enforcer.standing() {
+                    Standing::InForce => {}
+                    Standing::Contested => {
+                        told = true;
+                        sleep(LOOK).await;
+                        continue;
+                    }
+                    Standing::Over => return,
                 }
                 let Some(followed) = follow(table, set.clone()).await else {
                     self.enforcer.fail_names();
@@ -271,8 +278,8 @@ impl NamesFollower {
 
     /// Not for longer than user space uses the denial itself.
     fn deny(&self, table: &mut NameTable, denied: &Denied) {
-        // The maps are another program's by then.
-        if self.enforcer.is_over() {
+        // The maps are another program's, or may be; a denial that is lost is found again.
+        if self.enforcer.standing() != Standing::InForce {
             return;
         }
         let Ok(now) = KernelTime::now() else { return };
@@ -321,5 +328,7 @@ async fn end(lingering: &Lingering) {
 
 /// How often the whole map is compared with what it should hold: whoever may write it may have written something else.
 const COMPARISON: Duration = Duration::from_hours(1);
+/// How often it is looked who has the links, while that is open.
+const LOOK: Duration = Duration::from_millis(250);
 /// After a refusal by the kernel, which is short of memory if anything.
 const RETRY: Duration = Duration::from_secs(5);

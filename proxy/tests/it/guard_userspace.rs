@@ -340,6 +340,36 @@ fn a_start_that_is_refused_changes_nothing_of_what_its_predecessor_enforces() {
     });
 }
 
+/// What a start that fails at its second interface does at the first, and undoes, whenever its predecessor looks.
+#[test]
+fn a_start_that_is_undone_leaves_its_predecessor_enforcing() {
+    on_an_edge(|pins| {
+        let first = Instance::new(pins, &["a.example"]);
+        let running = first.started();
+        running.wait_for_enforcement("on");
+        let index = running.report().interfaces.first().unwrap().index;
+        let (link, elsewhere) = (first.pin(&format!("link-{index}")), first.pin("elsewhere"));
+        fs::rename(&link, &elsewhere).unwrap();
+        thread::park_timeout(Duration::from_secs(1));
+        first.names.send_replace(set(2, &["b.example"]));
+        let refused = running.guard.set_policy(&first.config).unwrap_err();
+        assert!(matches!(refused, GuardError::Contested), "{refused}");
+        assert_eq!(running.report().enforcement, "on", "the time written last goes on");
+        first.assert_kernel_holds(&["a.example"]);
+        fs::rename(&elsewhere, &link).unwrap();
+        first.hold(&running, 2, &["b.example"]);
+        first.assert_kernel_holds(&["b.example"]);
+        running.guard.set_policy(&first.config).unwrap();
+        let written = first.enforce_until();
+        until("the time to be extended", LIMIT, || {
+            running.heartbeat.beat(0, Instant::now());
+            ensure!(first.enforce_until() > written, "not yet");
+            Ok(())
+        })
+        .unwrap();
+    });
+}
+
 #[test]
 fn a_guard_that_was_replaced_writes_nothing() {
     on_an_edge(|pins| {

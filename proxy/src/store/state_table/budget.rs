@@ -187,8 +187,9 @@ fn millis(duration: Duration) -> u64 {
 }
 
 const SORT: &str = "bucket";
-/// How often it is tried to take from a budget that others give back to meanwhile.
-const TRIES: usize = 8;
+/// How often it is tried to take from a budget that others give back to meanwhile: one try in four may find it idle and busy the wrong way round
+/// where all do nothing else.
+const TRIES: usize = 64;
 const SKEW: Duration = Duration::from_mins(10);
 /// How long the item of a full budget is kept: clocks differ.
 const KEPT: Duration = Duration::from_hours(24);
