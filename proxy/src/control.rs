@@ -37,7 +37,7 @@ use crate::{config::ControlConfig, transport::socket::bind_remedy};
 pub use client::{ClientError, ControlClient};
 pub use context::{ControlContext, RunFacts};
 pub use handed::HandedSockets;
-pub use reload::{Asked, Reload, ReloadRequests};
+pub use reload::{Asked, NotReloaded, Reload, ReloadRequests};
 pub(crate) use server::{LIFE, bounded_http1};
 pub use socket::{ControlSocket, SocketError};
 pub use upgrade::{LONGEST_START, Upgrade, UpgradeRequest, UpgradeRequests};

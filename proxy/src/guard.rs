@@ -250,13 +250,22 @@ impl Guard {
             Standing::Contested => return Err(GuardError::Contested),
             Standing::Over => return Ok(()),
         }
-        // Networks first: there may be no room for them.
+        if let Err(refused) = self.write_policy(config) {
+            if let Err(error) = self.write_policy(&self.config.load_full()) {
+                error!(error = &error as &dyn std::error::Error, "the guard's settings are new in part");
+            }
+            return Err(refused);
+        }
+        self.config.replace(config.clone());
+        Ok(())
+    }
+
+    /// Networks first: there may be no room for them.
+    fn write_policy(&self, config: &config::GuardConfig) -> Result<(), GuardError> {
         let mut guarded = self.state.guarded.lock().unwrap_or_else(PoisonError::into_inner);
         guarded.write(&self.state.ports, config)?;
         drop(guarded);
-        self.state.policy.lock().unwrap_or_else(PoisonError::into_inner).configure(config)?;
-        self.config.replace(config.clone());
-        Ok(())
+        self.state.policy.lock().unwrap_or_else(PoisonError::into_inner).configure(config)
     }
 
     /// Writes all of it, whatever a successor that has failed may have written.

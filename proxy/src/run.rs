@@ -48,7 +48,7 @@ use crate::{
     api::ApiServer,
     certificates::Certificates,
     config::{Config, Loaded},
-    control::{Control, ControlSocket, fleet::FleetReporter, wire::Reloaded},
+    control::{Control, ControlSocket, NotReloaded, fleet::FleetReporter, wire::Reloaded},
     domains::Domains,
     forward::LOOKUP_THREADS,
     guard::GuardHandle,
@@ -290,7 +290,7 @@ impl Serving<'_> {
         }
     }
 
-    async fn reload(&mut self) -> Result<Reloaded, String> {
+    async fn reload(&mut self) -> Result<Reloaded, NotReloaded> {
         self.manager.tell(&[NotifyMessage::Reloading { monotonic: monotonic() }]);
         let reloaded = self.reloader.reload().await;
         self.manager

@@ -1,6 +1,6 @@
 //! `gatehouse status`.
 
-use std::fmt::Write;
+use std::{fmt::Write, net::SocketAddr};
 
 use crate::{
     config::Config,
@@ -42,6 +42,8 @@ fn shown(status: &InstanceStatus) -> String {
         ("issuers", listed(&status.issuers)),
         ("tickets", tickets(status.tickets).to_owned()),
         ("metrics", metrics),
+        ("api", off_or(status.api)),
+        ("ask server", off_or(status.ask_server)),
     ] {
         let _ = writeln!(text, "{what:<12}{value}");
     }
@@ -53,6 +55,10 @@ fn shown(status: &InstanceStatus) -> String {
         GuardStatus::On(report) => guard(&mut text, report),
     }
     text
+}
+
+fn off_or(address: Option<SocketAddr>) -> String {
+    address.map_or_else(|| "off".to_owned(), |address| address.to_string())
 }
 
 fn names(status: &InstanceStatus) -> String {

@@ -115,6 +115,10 @@ pub struct RunFacts {
     pub http: Vec<SocketAddr>,
     /// Where metrics are.
     pub metrics: Option<SocketAddr>,
+    /// Where other servers ask which names are served.
+    pub ask_server: Option<SocketAddr>,
+    /// Where the API is.
+    pub api: Option<SocketAddr>,
     /// Who it is among the instances of EC2.
     pub instance: Option<ec2::InstanceIdentity>,
     /// Where the tables are.
@@ -139,6 +143,8 @@ impl ControlContext {
             https: identity.https.clone(),
             http: identity.http.clone(),
             metrics: identity.metrics,
+            ask_server: identity.ask_server,
+            api: identity.api,
             instance: identity.instance.clone(),
             store: identity.store.clone(),
             issuers: identity.issuers.clone(),

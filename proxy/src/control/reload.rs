@@ -15,8 +15,26 @@ pub struct Reload(mpsc::Sender<Asked>);
 /// Requests as they come.
 pub type ReloadRequests = mpsc::Receiver<Asked>;
 
-/// Where the answer goes: what was done, or what is wrong with the settings, line by line.
-pub type Asked = oneshot::Sender<Result<Reloaded, String>>;
+/// Where the answer goes.
+pub type Asked = oneshot::Sender<Result<Reloaded, NotReloaded>>;
+
+/// Why the settings in force stay, line by line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotReloaded {
+    /// The new ones are wrong.
+    Wrong(String),
+    /// The new ones are right, and this machine cannot follow them now.
+    Impossible(String),
+}
+
+impl From<NotReloaded> for WireProblem {
+    fn from(not_reloaded: NotReloaded) -> Self {
+        match not_reloaded {
+            NotReloaded::Wrong(why) => problem(StatusCode::UNPROCESSABLE_ENTITY, why),
+            NotReloaded::Impossible(why) => problem(StatusCode::SERVICE_UNAVAILABLE, why),
+        }
+    }
+}
 
 impl Reload {
     /// The way, and its other end.
@@ -35,6 +53,6 @@ impl Reload {
         let ending = || problem(StatusCode::SERVICE_UNAVAILABLE, "the instance is ending");
         self.0.send(sender).await.map_err(|_| ending())?;
         let told = answer.await.map_err(|_| ending())?;
-        told.map_err(|wrong| problem(StatusCode::UNPROCESSABLE_ENTITY, wrong))
+        told.map_err(WireProblem::from)
     }
 }

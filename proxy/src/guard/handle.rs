@@ -100,7 +100,7 @@ impl GuardHandle {
     /// or this process drains.
     ///
     /// # Errors
-    /// Where the kernel refuses, or another process is just taking its place.
+    /// Where the kernel refuses, or another process is just taking its place; what was in force is in force still.
     pub fn set_policy(&self, config: &config::GuardConfig) -> Result<(), GuardError> {
         match self {
             Self::Off => Ok(()),

@@ -112,7 +112,7 @@ impl Assembly<'_> {
             Arc::new(self.share(&known, service, Arc::clone(&heartbeat), watched, &live, capacity)?);
         let (reload, reloads) = Reload::channel();
         let (upgrade, upgrades) = Upgrade::channel(self.program);
-        let identity = self.identity(begun, &listeners, control_ports.metrics.as_ref(), &seen);
+        let identity = self.identity(begun, &listeners, (&control_ports, api_port.as_ref()), &seen);
         let instance = self.context(identity, &known, guard.clone(), &shared, &live, (reload, upgrade));
         let instance = Arc::new(instance);
         let certificates = known.certificates.clone();
@@ -382,9 +382,10 @@ impl Assembly<'_> {
         &self,
         started: Instant,
         listeners: &Listeners,
-        metrics: Option<&TcpListener>,
+        (ports, api): (&ControlPorts, Option<&TcpListener>),
         seen: &Ec2Facts,
     ) -> RunFacts {
+        let address = |listener: Option<&TcpListener>| listener?.local_addr().ok();
         let issuers = &self.config.certificates.issuers;
         let internal = issuers.is_empty().then(|| "internal".to_owned());
         RunFacts {
@@ -393,7 +394,9 @@ impl Assembly<'_> {
             workers: listeners.workers(),
             https: listeners.bound.https.clone(),
             http: listeners.bound.http.clone(),
-            metrics: metrics.and_then(|listener| listener.local_addr().ok()),
+            metrics: address(ports.metrics.as_ref()),
+            ask_server: address(ports.ask.as_ref()),
+            api: address(api),
             instance: seen.identity().cloned(),
             store: self.config.store.endpoint.to_string(),
             issuers: issuers.iter().map(|issuer| issuer.directory.clone()).chain(internal).collect(),

@@ -9,7 +9,7 @@ use tracing::{error, info};
 use super::{error::RunError, sockets::Capacity};
 use crate::{
     config::{self, Config, ConfigError, Loaded, Reloadable, difference, merge},
-    control::wire::Reloaded,
+    control::{NotReloaded, wire::Reloaded},
     domains::{AskError, Domains},
     forward::{ErrorPages, ErrorPagesError, UpstreamSettings},
     guard::{GuardError, GuardHandle},
@@ -88,22 +88,32 @@ pub(super) enum ReloadError {
     Logs(#[from] LogsError),
 }
 
+impl From<ReloadError> for NotReloaded {
+    fn from(error: ReloadError) -> Self {
+        let why = error_chain(&error);
+        if matches!(error, ReloadError::Guard(_)) { Self::Impossible(why) } else { Self::Wrong(why) }
+    }
+}
+
 impl Reloader<'_> {
     /// Reads, checks and applies; logs the result as well.
     ///
     /// # Cancel safety
     /// Nothing is applied before everything was read.
-    pub(super) async fn reload(&mut self) -> Result<Reloaded, String> {
-        let reloaded = self.read_and_apply().await;
+    pub(super) async fn reload(&mut self) -> Result<Reloaded, NotReloaded> {
+        let reloaded = self.read_and_apply().await.map_err(NotReloaded::from);
         match &reloaded {
             Ok(Reloaded { applied, needs_restart }) => {
                 info!(?applied, ?needs_restart, "settings reloaded");
             }
-            Err(wrong) => {
-                error!(error = error_chain(wrong), "the settings are wrong; the old ones stay in force");
+            Err(NotReloaded::Wrong(error)) => {
+                error!(error, "the settings are wrong; the old ones stay in force");
+            }
+            Err(NotReloaded::Impossible(error)) => {
+                error!(error, "the settings cannot be followed now; the old ones stay in force");
             }
         }
-        reloaded.map_err(|wrong| error_chain(&wrong))
+        reloaded
     }
 
     async fn read_and_apply(&mut self) -> Result<Reloaded, ReloadError> {

@@ -19,6 +19,14 @@ pub(super) async fn faulty_with_tables(plan: &str) -> Store {
     store
 }
 
+/// An engine with all tables, without faults and with those of `plan`.
+pub(super) async fn lossy_with_tables(plan: &str) -> (Store, Store) {
+    let (engine, config) = (Engine::in_memory().unwrap(), StoreConfig::default());
+    let store = Store::on(engine.clone(), &config);
+    tables::create(&store).await.unwrap();
+    (store, Store::on_faulty(engine, &config, Faults::new(FaultPlan::parse(plan).unwrap())))
+}
+
 /// An input of a corpus, as the SDK would give it.
 pub(super) fn item(input: &[u8]) -> Item {
     let attributes = fuzz::attributes(input).into_iter().map(|[name, kind, value]| {

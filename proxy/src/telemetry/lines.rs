@@ -1,5 +1,6 @@
 //! The one way to stderr: a bounded queue and a thread that empties it, so that no worker waits for the reader.
-//! Invariant: a full queue drops the line and counts it (`a_reader_that_lags_costs_lines_and_no_time`).
+//! Invariant: every line that is lost is counted: one for which the queue has no room (`a_reader_that_lags_costs_lines_and_no_time`), and
+//! those that cannot be written (`lines_that_cannot_be_written_are_counted_and_the_next_begins_a_line`).
 
 use std::{
     io::{self, Write},
@@ -31,7 +32,8 @@ impl Lines {
     pub fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
         let dropped = dropped().map_err(io::Error::other)?;
         let (queue, lines) = sync_channel(CAPACITY);
-        thread::Builder::new().name("log".to_owned()).spawn(move || write(&lines, out))?;
+        let lost = dropped.clone();
+        thread::Builder::new().name("log".to_owned()).spawn(move || write(&lines, out, &lost))?;
         Ok(Self { queue, dropped })
     }
 
@@ -68,7 +70,10 @@ impl Lines {
 
 /// The counter of lost lines.
 pub(super) fn dropped() -> Result<IntCounter, prometheus::Error> {
-    IntCounter::new(DROPPED, "Log lines dropped because stderr was not read fast enough.")
+    IntCounter::new(
+        DROPPED,
+        "Log lines lost because stderr was not read fast enough, or could not be written.",
+    )
 }
 
 /// One event of `tracing`, which writes it in one piece.
@@ -93,8 +98,9 @@ impl<'a> MakeWriter<'a> for Lines {
 }
 
 /// Writes what is there in one call, then waits for more.
-fn write(queue: &Receiver<LogMessage>, mut out: impl Write) {
+fn write(queue: &Receiver<LogMessage>, mut out: impl Write, lost: &IntCounter) {
     let mut batch = Vec::with_capacity(BATCH);
+    let mut is_amid_line = false;
     while let Ok(first) = queue.recv() {
         let mut waiting = Vec::new();
         let mut next = Some(first);
@@ -105,11 +111,30 @@ fn write(queue: &Receiver<LogMessage>, mut out: impl Write) {
             }
             next = if batch.len() < BATCH { queue.try_recv().ok() } else { None };
         }
-        // When stderr is gone there is nobody left to tell.
-        let _ = out.write_all(&batch);
+        is_amid_line = is_amid_line && write_most(b"\n", &mut out) == 0;
+        let written = if is_amid_line { 0 } else { write_most(&batch, &mut out) };
+        let (whole, unwritten) = batch.split_at_checked(written).unwrap_or_default();
+        lost.inc_by(unwritten.iter().filter(|byte| **byte == b'\n').count() as u64);
+        is_amid_line |= whole.last().is_some_and(|byte| *byte != b'\n');
         batch.clear();
         drop(waiting);
     }
+}
+
+/// Writes until all is written or `out` fails, as a file on a full disk does; how many bytes.
+fn write_most(bytes: &[u8], out: &mut impl Write) -> usize {
+    let mut written = 0;
+    while let Some(left) = bytes.get(written..).filter(|left| !left.is_empty()) {
+        match out.write(left) {
+            Ok(0) => break,
+            Ok(count) => written += count,
+            // Whoever shares stderr may have made it non-blocking.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::park_timeout(RETRY),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    written
 }
 
 const DROPPED: &str = "gatehouse_log_lines_dropped_total";
@@ -153,6 +178,33 @@ pub(super) mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    /// Answers in turn; behind the last answer it takes all.
+    struct Script(Kept, std::vec::IntoIter<io::Result<usize>>);
+
+    impl Write for Script {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let most = self.1.next().unwrap_or(Ok(bytes.len()))?;
+            self.0.write(bytes.get(..most).unwrap_or(bytes))
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_cannot_be_written_are_counted_and_the_next_begins_a_line() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let (kept, busy) = (Kept::default(), io::ErrorKind::WouldBlock.into());
+        let script = vec![Err(busy), Ok(5), Err(full()), Err(full())];
+        let lines = Lines::start(Script(kept.clone(), script.into_iter())).unwrap();
+        for line in ["first line\n", "second\n", "third\n", "fourth\n"] {
+            lines.push(line.as_bytes().to_vec());
+            lines.flush(Duration::from_secs(10));
+        }
+        assert_eq!(kept.text(), "first\nthird\nfourth\n");
+        assert_eq!(lines.dropped.get(), 2);
     }
 
     #[test]

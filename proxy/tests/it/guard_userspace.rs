@@ -29,7 +29,7 @@ use prometheus::{Registry, TextEncoder};
 use proxy_common::{
     maps::{
         ABI, DenialEntry, GuardSettings, GuardedAddress, Mode, NameEntry, NameKey, PORT_NUMBERS, PortEntry,
-        SourceAddress, SourceRule,
+        SOURCE_NETWORKS_CAPACITY, SourceAddress, SourceRule,
     },
     name_hash,
 };
@@ -754,6 +754,26 @@ fn networks_with_rules_follow_the_settings() {
         (instance.config.deny, instance.config.exempt) = (Vec::new(), Vec::new());
         running.guard.set_policy(&instance.config).unwrap();
         assert_denies(&instance, &[]);
+    });
+}
+
+#[test]
+fn networks_that_do_not_fit_leave_those_that_were_denied() {
+    on_an_edge(|pins| {
+        let mut instance = Instance::new(pins, &["a.example"]);
+        instance.config.deny = networks(&["192.0.2.0/24"]);
+        let running = instance.started();
+        let too_many = (0..=SOURCE_NETWORKS_CAPACITY).map(|number| Ipv4Addr::from(0x0a00_0000 + number));
+        let too_many: Vec<String> = too_many.map(|address| format!("{address}/32")).collect();
+        let config = config::GuardConfig {
+            deny: networks(&too_many.iter().map(String::as_str).collect::<Vec<_>>()),
+            mode: config::GuardMode::Observe,
+            ..instance.config.clone()
+        };
+        let refused = running.guard.set_policy(&config).unwrap_err();
+        assert!(refused.to_string().contains("SOURCE_NETWORKS"), "{refused}");
+        assert_denies(&instance, &["192.0.2.0/24"]);
+        assert_eq!(mode(&instance), Mode::Adaptive as u32);
     });
 }
 

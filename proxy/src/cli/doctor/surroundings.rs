@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 use super::finding::{Finding, Severity};
 use crate::{
     config::{Config, Endpoint, KeyEncryption},
-    control::ControlClient,
+    control::{ControlClient, wire::InstanceStatus},
     ec2::IdentitySource,
     run::ports::{self, Port, PortHolder},
     store::{
@@ -20,21 +20,33 @@ use crate::{
 /// Each address: free, or taken by the instance that answers on the control socket.
 pub(super) async fn ports(config: Arc<Config>) -> Vec<Finding> {
     let ours = match ControlClient::find(&config.control_socket()).await {
-        Ok(Some(client)) => client.status().await.map_or_else(
-            |_| Vec::new(),
-            |status| status.https.into_iter().chain(status.http).chain(status.metrics).collect(),
-        ),
+        Ok(Some(client)) => client.status().await.map_or_else(|_| Vec::new(), held),
         Ok(None) | Err(_) => Vec::new(),
     };
-    let listen = &config.listen;
-    let wanted = listen.https.iter().map(|address| ("listen.https", *address));
-    let wanted = wanted.chain(listen.http.iter().map(|address| ("listen.http", *address)));
-    let wanted = wanted.chain(config.control.metrics.address().map(|address| ("control.metrics", address)));
-    wanted
+    wanted(&config)
         .map(|(field, address)| {
             judge_port(field, address, &ours, ports::probe(address), ports::holder(address).as_ref())
         })
         .collect()
+}
+
+/// What a start binds, with the setting that says so.
+fn wanted(config: &Config) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+    let Config { listen, control, api, .. } = config;
+    let https = listen.https.iter().map(|address| ("listen.https", *address));
+    let http = listen.http.iter().map(|address| ("listen.http", *address));
+    let others = [
+        ("control.metrics", control.metrics.address()),
+        ("control.ask", control.ask),
+        ("api.listen", api.listen),
+    ];
+    https.chain(http).chain(others.into_iter().filter_map(|(field, address)| Some((field, address?))))
+}
+
+/// What an instance holds of it.
+fn held(status: InstanceStatus) -> Vec<SocketAddr> {
+    let InstanceStatus { https, http, metrics, ask_server, api, .. } = status;
+    https.into_iter().chain(http).chain([metrics, ask_server, api].into_iter().flatten()).collect()
 }
 
 fn judge_port(
@@ -194,6 +206,22 @@ mod tests {
         assert_eq!(judged(&[address]).found, "held by the running instance");
         drop(taken);
         assert_eq!(judged(&[]).found, "free");
+    }
+
+    #[test]
+    fn every_address_that_a_start_binds_is_looked_at() {
+        let text = "[listen]\nhttps = [\"127.0.0.1:1\"]\nhttp = [\"127.0.0.1:2\"]\n[control]\nmetrics = \"127.0.0.1:3\"\n\
+                    ask = \"127.0.0.1:4\"\n[api]\nlisten = \"127.0.0.1:5\"\n";
+        let config: Config = toml::from_str(text).unwrap();
+        let wanted: Vec<_> = wanted(&config).map(|(field, address)| (field, address.port())).collect();
+        let all = [
+            ("listen.https", 1),
+            ("listen.http", 2),
+            ("control.metrics", 3),
+            ("control.ask", 4),
+            ("api.listen", 5),
+        ];
+        assert_eq!(wanted, all);
     }
 
     #[test]

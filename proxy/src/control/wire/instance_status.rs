@@ -34,6 +34,12 @@ pub struct InstanceStatus {
     pub http: Vec<SocketAddr>,
     /// Where metrics are.
     pub metrics: Option<SocketAddr>,
+    /// Where other servers ask which names are served.
+    #[serde(default)]
+    pub ask_server: Option<SocketAddr>,
+    /// Where the API is.
+    #[serde(default)]
+    pub api: Option<SocketAddr>,
     /// Who it is among the instances of EC2; absent, it is none, or is not asked.
     #[serde(default)]
     pub instance: Option<ec2::InstanceIdentity>,

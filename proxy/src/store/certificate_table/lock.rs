@@ -46,8 +46,7 @@ impl Lock {
         life: Duration,
         now: SystemTime,
     ) -> Result<LockOutcome, StoreError> {
-        let holder = Holder::random().map_err(|error| StoreError::Unavailable(error.into()))?;
-        let lock = Self { key: keys::lock(name), holder };
+        let lock = Self { key: keys::lock(name), holder: Holder::of_one_write()? };
         let there = lock.read(store).await?;
         if there.as_ref().is_some_and(|item| lasts(item, now)) {
             return Ok(LockOutcome::Busy);
@@ -68,7 +67,6 @@ impl Lock {
         let put = put.set_expression_attribute_values(values);
         match put.send().await.map_err(StoreError::from) {
             Ok(_) => Ok(LockOutcome::Hold(self)),
-            // The SDK may have written it, lost the answer, and met its own write when it tried again.
             Err(StoreError::Conflict) if self.is_ours(self.read(store).await?.as_ref()) => {
                 Ok(LockOutcome::Hold(self))
             }

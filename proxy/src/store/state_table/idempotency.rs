@@ -68,13 +68,12 @@ pub async fn claim_request(
     life: Duration,
     now: SystemTime,
 ) -> Result<Claimed, StoreError> {
-    let holder = Holder::random().map_err(|_| StoreError::Refused("no random numbers".into()))?;
+    let holder = Holder::of_one_write()?;
     let claim = update(store, of)
         .update_expression(
             "SET fingerprint = :fingerprint, holder = :holder, held_until = :until, expires_at = :expires \
              REMOVE answer_status, answer_fields, answer_body",
         )
-        // The SDK may have written it, lost the answer, and met its own write when it tried again.
         .condition_expression(
             "attribute_not_exists(pk) OR expires_at <= :now OR holder = :holder \
              OR (fingerprint = :fingerprint AND attribute_not_exists(answer_status) AND held_until <= :now_millis)",

@@ -36,6 +36,11 @@ impl Holder {
         Ok(Self(format!("{:032x}", u128::from_be_bytes(bytes))))
     }
 
+    /// Who makes one conditional write, and knows it again: the SDK may have written it, lost the answer, and met its own write when it tried again.
+    pub(in crate::store) fn of_one_write() -> Result<Self, StoreError> {
+        Self::random().map_err(|_| StoreError::Unavailable("no random numbers".into()))
+    }
+
     /// Its name, as tables hold it.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -8,9 +8,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::{operation::update_item::builders::UpdateItemFluentBuilder, types::AttributeValue};
 
-use super::item::find;
+use super::{item::find, lease::Holder};
 use crate::store::{
     Store, StoreError, if_held,
     instant::{Micros, epoch_millis},
@@ -52,15 +52,16 @@ impl Pause {
         subject: &str,
         before: Option<&Self>,
     ) -> Result<bool, StoreError> {
-        let update = self.update(store, subject);
+        let holder = Holder::of_one_write()?;
+        let update = self.update(store, subject, &holder);
         let update = match before {
             None => update
-                .condition_expression("attribute_not_exists(pk) OR #until = :before")
+                .condition_expression("attribute_not_exists(pk) OR #until = :before OR written_by = :holder")
                 .expression_attribute_values(":before", ended()),
             // A date that cannot be read pauses nothing.
             Some(before) if before.until == SystemTime::UNIX_EPOCH => update,
             Some(before) => update
-                .condition_expression("#until = :before")
+                .condition_expression("#until = :before OR written_by = :holder")
                 .expression_attribute_values(":before", instant(before.until)),
         };
         if_held(update.send().await).map(|held| held.is_some())
@@ -69,15 +70,11 @@ impl Pause {
     /// Ends whatever pause `subject` has.
     pub async fn end(store: &Store, subject: &str) -> Result<(), StoreError> {
         let none = Self { failures: 0, until: SystemTime::UNIX_EPOCH, problem: String::new() };
-        none.update(store, subject).send().await?;
+        none.update(store, subject, &Holder::of_one_write()?).send().await?;
         Ok(())
     }
 
-    fn update(
-        &self,
-        store: &Store,
-        subject: &str,
-    ) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
+    fn update(&self, store: &Store, subject: &str, holder: &Holder) -> UpdateItemFluentBuilder {
         let expires = epoch_millis(self.until + KEPT) / 1000;
         store
             .client()
@@ -86,8 +83,9 @@ impl Pause {
             .key("pk", AttributeValue::S(partition(subject)))
             .key("sk", AttributeValue::S(SORT.to_owned()))
             .update_expression(
-                "SET failures = :failures, #until = :until, problem = :problem, expires_at = :expires",
+                "SET failures = :failures, #until = :until, problem = :problem, expires_at = :expires, written_by = :holder",
             )
+            .expression_attribute_values(":holder", AttributeValue::S(holder.as_str().to_owned()))
             .expression_attribute_names("#until", "until")
             .expression_attribute_values(":failures", AttributeValue::N(self.failures.to_string()))
             .expression_attribute_values(":until", instant(self.until))
@@ -116,7 +114,7 @@ const KEPT: Duration = Duration::from_hours(24);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::fixture::faulty_with_tables;
+    use crate::store::fixture::{faulty_with_tables, lossy_with_tables};
 
     async fn store() -> Store {
         faulty_with_tables("seed=11,stale=2s,throttle=10,conflict=10").await
@@ -150,6 +148,17 @@ mod tests {
             tries += u32::from(pause(3, n).begin(&store, "ca", Some(&ended)).await.unwrap());
         }
         assert_eq!(tries, 1);
+    }
+
+    #[tokio::test]
+    async fn who_tries_knows_it_also_where_the_answer_is_lost() {
+        let (_, lossy) = lossy_with_tables("seed=4,lost=300").await;
+        let mut before = None;
+        for n in 1..=20 {
+            let pause = pause(3, n);
+            assert!(pause.begin(&lossy, "ca", before.as_ref()).await.unwrap(), "{n}");
+            before = Some(pause);
+        }
     }
 
     #[tokio::test]

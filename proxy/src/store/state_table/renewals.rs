@@ -12,6 +12,7 @@ use aws_sdk_dynamodb::{
 
 use super::{
     item::text,
+    lease::Holder,
     order_record::{OrderRecord, key, shard, shard_text},
 };
 use crate::{
@@ -51,10 +52,12 @@ pub(super) async fn claim_item(
     due: &Due,
     until: Micros,
 ) -> Result<Option<Item>, StoreError> {
+    let holder = Holder::of_one_write()?;
     let update = store.client().update_item().table_name(&store.tables().state).set_key(Some(key));
     let update = update
-        .update_expression("SET due_at = :until")
-        .condition_expression("due_at = :seen")
+        .update_expression("SET due_at = :until, claimed_by = :holder")
+        .condition_expression("due_at = :seen OR (claimed_by = :holder AND due_at = :until)")
+        .expression_attribute_values(":holder", text(holder.as_str()))
         .expression_attribute_values(":until", text(&until.to_string()))
         .expression_attribute_values(":seen", text(&due.at.to_string()))
         .return_values(ReturnValue::AllNew);
@@ -197,7 +200,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::store::{fixture::faulty_with_tables, state_table::put_record};
+    use crate::store::{
+        fixture::{faulty_with_tables, lossy_with_tables},
+        state_table::put_record,
+    };
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -236,6 +242,16 @@ mod tests {
             claims.extend(taker.await.unwrap());
         }
         assert_eq!(claims, [Claim { record, until: Micros::of(at(200)) }]);
+    }
+
+    #[tokio::test]
+    async fn a_claim_whose_answer_is_lost_is_held_all_the_same() {
+        let (store, lossy) = lossy_with_tables("seed=4,lost=300").await;
+        let (_, mut due) = due_record(&store).await;
+        for n in 2..22 {
+            let claim = claim(&lossy, &due, at(n * 100)).await.unwrap().expect("nobody else claims it");
+            due.at = claim.until;
+        }
     }
 
     #[tokio::test]
