@@ -8,7 +8,7 @@ use std::{
     io,
     pin::Pin,
     rc::{Rc, Weak},
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -21,6 +21,7 @@ use crate::{
         BodyFraming, BodyReader, MessageViolation, RequestHead, RequestLimits, RequestReader, put_interim,
     },
     http1_stream::Http1Stream,
+    small_pieces::join,
     transport::ByteStream,
 };
 
@@ -37,6 +38,8 @@ struct Inner {
     awaits_continue: bool,
     /// What is unsent of interim responses.
     interim: BytesMut,
+    /// Who looks for the client's end, and can do so only behind the body.
+    awaits_body_end: Option<Waker>,
 }
 
 /// Why there is no further request.
@@ -56,6 +59,7 @@ impl ClientStream {
             request: 0,
             awaits_continue: false,
             interim: BytesMut::new(),
+            awaits_body_end: None,
         })))
     }
 
@@ -126,6 +130,10 @@ impl ClientStream {
     /// Ready when the client has gone: it is looked for only behind the request's body, and while few bytes wait there.
     pub(crate) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         let inner = &mut *self.0.borrow_mut();
+        if !inner.is_body_over() {
+            // Another task may read it, as where it goes to an upstream over HTTP/2.
+            inner.awaits_body_end = Some(cx.waker().clone());
+        }
         while inner.is_body_over() && !inner.stream.has_ended() && inner.stream.received.len() < HEAD_AT_ONCE
         {
             if ready!(inner.stream.poll_read(cx, HEAD_AT_ONCE)).is_err() {
@@ -190,7 +198,14 @@ impl Inner {
             put_interim(&mut self.interim, StatusCode::CONTINUE, &Fields::default());
         }
         self.push_interim(cx);
-        self.stream.poll_body(cx, &mut self.body, AT_ONCE).map_err(|_| Gone)
+        let read = self.stream.poll_body(cx, &mut self.body, AT_ONCE).map_err(|_| Gone);
+        if self.is_body_over()
+            && let Some(waiting) = self.awaits_body_end.take()
+            && !waiting.will_wake(cx.waker())
+        {
+            waiting.wake();
+        }
+        read
     }
 }
 
@@ -233,6 +248,23 @@ impl From<Incoming> for RequestBody {
     }
 }
 
+/// The next data of a stream of HTTP/2; its trailers are kept in `trailers`.
+fn poll_stream(
+    incoming: &mut Incoming,
+    trailers: &mut Option<Box<HeaderMap>>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Bytes, Gone>>> {
+    loop {
+        match ready!(Pin::new(&mut *incoming).poll_frame(cx)).map(|frame| frame.map(Frame::into_data)) {
+            Some(Ok(Ok(data))) => return Poll::Ready(Some(Ok(data))),
+            Some(Ok(Err(frame))) => *trailers = frame.into_trailers().ok().map(Box::new),
+            None if incoming.is_end_stream() => return Poll::Ready(None),
+            // hyper reports a reset with NO_ERROR as an end. RFC 9113 §8.1: only END_STREAM ends a message.
+            Some(Err(_)) | None => return Poll::Ready(Some(Err(Gone))),
+        }
+    }
+}
+
 /// The client went away, or broke the rules, before its request was complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Gone;
@@ -257,16 +289,18 @@ impl RequestBody {
                 Some(mut inner) => inner.poll_body(cx).map(Result::transpose),
                 None => Poll::Ready(Some(Err(Gone))),
             },
-            Source::Http2 { incoming, trailers } => loop {
-                match ready!(Pin::new(&mut *incoming).poll_frame(cx)).map(|frame| frame.map(Frame::into_data))
-                {
-                    Some(Ok(Ok(data))) => return Poll::Ready(Some(Ok(data))),
-                    Some(Ok(Err(frame))) => *trailers = frame.into_trailers().ok().map(Box::new),
-                    None if incoming.is_end_stream() => return Poll::Ready(None),
-                    // hyper reports a reset with NO_ERROR as an end. RFC 9113 §8.1: only END_STREAM ends a message.
-                    Some(Err(_)) | None => return Poll::Ready(Some(Err(Gone))),
-                }
-            },
+            Source::Http2 { incoming, trailers } => {
+                let Some(first) = ready!(poll_stream(incoming, trailers, cx)) else {
+                    return Poll::Ready(None);
+                };
+                // What ends it is there when it is asked for again.
+                Poll::Ready(Some(first.and_then(|first| {
+                    join(first, usize::MAX, |_| match poll_stream(incoming, trailers, cx) {
+                        Poll::Ready(Some(Ok(data))) => Ok(Some(data)),
+                        Poll::Ready(Some(Err(_)) | None) | Poll::Pending => Ok(None),
+                    })
+                })))
+            }
         }
     }
 

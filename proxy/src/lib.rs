@@ -33,6 +33,7 @@ mod route53;
 pub mod run;
 pub mod setup_link;
 mod single_flight;
+mod small_pieces;
 pub mod ssm;
 pub mod store;
 pub mod target;

@@ -15,6 +15,8 @@ label! {
     pub enum RequestViolation["offence"] {
         /// CONNECT: there are no tunnels here.
         Connect = "connect",
+        /// TRACE: it would show a client what is added to its requests.
+        Trace = "trace",
         /// A request target that is no path, or `*` without OPTIONS.
         TargetForm = "request_target",
         /// An absolute target of another scheme than the connection's.
@@ -59,6 +61,7 @@ impl RequestViolation {
         match self {
             // RFC 9110 §7.4, §15.5.20: a client that reuses a connection for another name may try again on its own.
             Self::HostUnlikeServerName => StatusCode::MISDIRECTED_REQUEST,
+            Self::Trace => StatusCode::METHOD_NOT_ALLOWED,
             // RFC 6585 §5.
             Self::FieldsMany => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Connect
@@ -157,6 +160,10 @@ fn target(head: &RequestParts) -> Result<(), RequestViolation> {
     // RFC 9110 §9.3.6: CONNECT is for proxies that the client chose.
     if head.method == Method::CONNECT {
         return Err(RequestViolation::Connect);
+    }
+    // RFC 9110 §9.3.8 knows the client's own fields: those that rules and we add may be secrets of the operator's.
+    if head.method == Method::TRACE {
+        return Err(RequestViolation::Trace);
     }
     match head.uri.path() {
         path if path.starts_with('/') => Ok(()),
@@ -299,6 +306,7 @@ mod tests {
             ("GET", "https://shop.example:8443/", &[HOST], Some(HostUnlikeAuthority)),
             ("GET", "http://shop.example/", &[HOST], Some(TargetScheme)),
             ("CONNECT", "shop.example:443", &[HOST], Some(Connect)),
+            ("TRACE", "/", &[HOST], Some(Trace)),
             ("GET", "shop.example:443", &[HOST], Some(TargetForm)),
             ("GET", "*", &[HOST], Some(TargetForm)),
             ("POST", "/", &[HOST, ("transfer-encoding", "gzip, chunked")], Some(TransferCoding)),

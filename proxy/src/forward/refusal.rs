@@ -74,7 +74,7 @@ impl RequestRefusal {
     pub(super) fn then(&self, version: Version) -> Then {
         match self {
             Self::Violation(_) | Self::Failure(_) if version == Version::HTTP_2 => Then::KeepAlive,
-            Self::Violation(RequestViolation::HostUnlikeServerName)
+            Self::Violation(RequestViolation::HostUnlikeServerName | RequestViolation::Trace)
             | Self::EntryUnknown
             | Self::Rate(_)
             | Self::Maintenance

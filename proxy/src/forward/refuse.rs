@@ -1,6 +1,6 @@
 //! Answers in place of a site, and what the record of the request says of them.
 
-use http::{Version, header};
+use http::{HeaderValue, StatusCode, Version, header};
 use hyper::body::Body as _;
 
 use super::{
@@ -33,6 +33,10 @@ impl RequestRecord {
             // RFC 9110 §10.2.3: when it makes sense to try again.
             answer.fields.push_named(&header::RETRY_AFTER, &after.as_secs().into());
         }
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            // RFC 9110 §15.5.6: it must say which there are; what the site has of them it says itself.
+            answer.fields.push_named(&header::ALLOW, &HeaderValue::from_static(METHODS));
+        }
         answer.then = refusal.then(self.version());
         // RFC 9113 §8.2.2: HTTP/2 has no such field.
         if matches!(answer.then, Then::Close) && self.version() != Version::HTTP_2 {
@@ -48,3 +52,6 @@ impl RequestRecord {
         answer
     }
 }
+
+/// Methods that are passed on, those that few know apart.
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";

@@ -13,7 +13,7 @@ use super::{
     domain_route::{Admitted, DomainRoute},
     error_pages::ErrorPages,
     header_rules::{self, TemplateValues},
-    metrics::CompressionResult,
+    metrics::{CompressionResult, RequestOutcome},
     min_rate::MinRate,
     refusal::RequestRefusal,
     request_log::{RequestLog, RequestRecord},
@@ -145,7 +145,7 @@ impl<T: Transport> Relay<T> {
     ) -> Result<Fetched, RequestRefusal> {
         let Admitted { host, route } = admitted;
         let limits = self.limits.load_full();
-        let is_call = route.upstream.is_http2() && rewrite::is_grpc(&head.fields);
+        let is_call = route.upstream.takes_calls() && rewrite::is_grpc(&head.fields);
         let min_rate =
             if is_call { call_rate(&limits) } else { MinRate::new(*limits.idle, limits.minimum_rate) };
         let upload = self.begin_upload(&head.fields, body, min_rate, (route, record)).await?;
@@ -178,6 +178,7 @@ impl<T: Transport> Relay<T> {
             is_multiplexed: record.version() == Version::HTTP_2,
             // Most servers send a call's header section with its first message.
             response_limit: is_call.then_some(*limits.tunnel_idle),
+            wants_switch: upgrade.is_some(),
         };
         let request = RequestWriter::new(head, framing, upload, host, terms);
         // Boxed, so that a request that waits for its body, and a response that waits for its client, take no memory for it.
@@ -231,7 +232,10 @@ impl<T: Transport> Relay<T> {
     }
 
     fn switch(&self, fields: Fields, upstream: UpstreamTunnel, mut record: Box<RequestRecord>) -> Answer {
-        record.answered(StatusCode::SWITCHING_PROTOCOLS, upstream.peer.clone());
+        // RFC 8441 §5: over HTTP/2 the client reads 200.
+        let is_http2 = record.version() == Version::HTTP_2;
+        let told = if is_http2 { StatusCode::OK } else { StatusCode::SWITCHING_PROTOCOLS };
+        record.answered(told, upstream.peer.clone());
         let tunnel = Tunnel::new(upstream, record, *self.limits.load().tunnel_idle);
         let (status, body) = (StatusCode::SWITCHING_PROTOCOLS, Body::whole(Bytes::new()));
         Answer { status, fields, body, then: Then::Tunnel(Box::new(tunnel)) }
@@ -250,7 +254,16 @@ impl<T: Transport> Relay<T> {
             if rewrite::is_grpc(&fields) { call_rate(&limits) } else { MinRate::new(*limits.idle, 0) };
         let mut fields = rewrite::response(status, fields, (record.method(), record.version()));
         let encoder = self.treat(&mut fields, status, &body, preference, &record);
-        let body = Body::relay(body, encoder, min_rate, record);
+        // RFC 9110 §6.4.1. Over HTTP/2 the end may come in a frame of its own all the same.
+        let has_no_body = *record.method() == Method::HEAD
+            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let body = if has_no_body && !body.is_over() {
+            body.end_apart();
+            record.outcome = RequestOutcome::Forward;
+            Body::whole(Bytes::new())
+        } else {
+            Body::relay(body, encoder, min_rate, record)
+        };
         Answer { status, fields, body, then: Then::KeepAlive }
     }
 

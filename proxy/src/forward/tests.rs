@@ -5,6 +5,7 @@ mod base_paths;
 mod checks;
 mod circuit_breaking;
 mod compression;
+mod early_ends;
 mod endpoints;
 mod fields;
 mod http2_upstreams;

@@ -30,8 +30,15 @@ pub(super) struct Upload {
     passes_trailers: bool,
     progress_timer: ProgressTimer,
     progress: Rc<UploadProgress>,
-    /// Who waits for data, though another may end it.
-    waiting: Option<Waker>,
+    given_up: GivenUp,
+}
+
+/// Whether nobody wants the rest of an upload.
+#[derive(Debug)]
+enum GivenUp {
+    /// Who is to hear of it.
+    No(Option<Waker>),
+    Yes,
 }
 
 /// The state of an upload, for those who do not send it.
@@ -77,7 +84,15 @@ impl Upload {
             Some(length) => Framing::Length(length),
             None => Framing::Chunked,
         };
-        Self { body, first: None, announced, passes_trailers, progress_timer, progress, waiting: None }
+        Self {
+            body,
+            first: None,
+            announced,
+            passes_trailers,
+            progress_timer,
+            progress,
+            given_up: GivenUp::No(None),
+        }
     }
 
     /// Waits for the body's first bytes, and stores them for the upstream.
@@ -115,20 +130,21 @@ impl Upload {
         self.body.left().map(|left| left + self.first.as_ref().map_or(0, length))
     }
 
-    /// [`Upload::poll_next`], for one who does not end it itself.
-    pub(super) fn poll_next_until_given_up(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, UploadEnd>>> {
-        let next = self.poll_next(cx);
-        self.waiting = next.is_pending().then(|| cx.waker().clone());
-        next
+    /// Ready when nobody wants the rest; for the one task that sends it.
+    pub(super) fn poll_given_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.given_up {
+            GivenUp::Yes => Poll::Ready(()),
+            GivenUp::No(waiting) => {
+                *waiting = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
     }
 
     /// Ends it: nobody wants the rest.
     pub(super) fn give_up(&mut self) {
         (self.body, self.first) = (RequestBody::broken(), None);
-        if let Some(waiting) = self.waiting.take() {
+        if let GivenUp::No(Some(waiting)) = std::mem::replace(&mut self.given_up, GivenUp::Yes) {
             waiting.wake();
         }
     }

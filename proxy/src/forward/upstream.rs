@@ -1,6 +1,6 @@
 //! One worker's connections to upstreams: an open one, or a new one to one of the target's addresses.
 //! Invariants: a request is sent again only if it was never sent, or is idempotent and has no body
-//! (`a_connection_closed_while_idle_is_replaced`), and to each destination once; no name leads to this host (`names_never_lead_to_the_host_or_its_secrets`).
+//! (`a_connection_closed_while_idle_is_replaced`), and to each destination over one connection that was there and one that is new; no name leads to this host (`names_never_lead_to_the_host_or_its_secrets`).
 
 mod address_policy;
 mod admission;
@@ -81,6 +81,11 @@ impl Route {
         let is_http2 = |endpoint: &Endpoint| endpoint.protocol == UpstreamProtocol::Http2;
         self.target.endpoints().iter().all(is_http2)
     }
+
+    /// Whether some of its endpoints take calls of gRPC, which are of HTTP/2.
+    pub(super) fn takes_calls(&self) -> bool {
+        self.target.endpoints().iter().any(|endpoint| endpoint.protocol == UpstreamProtocol::Http2)
+    }
 }
 
 /// One worker's connections to upstreams.
@@ -151,7 +156,7 @@ impl<T: Transport> Upstreams<T> {
         let permit = self.settings.places.take(&route.target, client)?;
         let candidates = self.destinations.of(route).await?;
         self.retries.borrow_mut().earn();
-        let mut tried = Vec::new();
+        let mut tried = if request.terms().wants_switch { unable_to_switch(&candidates) } else { Vec::new() };
         let mut attempts = Attempts::new(*self.settings.limits.connect_timeout);
         let mut last_failure = None;
         while let Some((index, in_flight)) = self.admit(&candidates, &tried, client).await? {
@@ -204,7 +209,7 @@ impl<T: Transport> Upstreams<T> {
                     weight,
                     standing,
                     has_room: destination.has_room(),
-                    rank: rank(&client, &destination.address),
+                    rank: rank(client, destination.identity),
                 }
             })
             .collect();
@@ -220,4 +225,16 @@ impl<T: Transport> Upstreams<T> {
         let Some(left_out) = admit_line("ejected", &address.to_string()) else { return };
         tracing::warn!(%endpoint, %address, ?pause, %error, left_out, "an endpoint does not answer; others get its requests");
     }
+}
+
+/// Which of `candidates` are left out of a request for another protocol: those over HTTP/2, unless there are no others.
+fn unable_to_switch(candidates: &Candidates) -> Vec<usize> {
+    let is_http2 = |candidate: &Candidate| candidate.destination.endpoint.protocol == UpstreamProtocol::Http2;
+    let unable: Vec<usize> = candidates
+        .iter()
+        .enumerate()
+        .filter(|(_, candidate)| is_http2(candidate))
+        .map(|(index, _)| index)
+        .collect();
+    if unable.len() == candidates.len() { Vec::new() } else { unable }
 }

@@ -4,6 +4,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
 
 use super::{MessageViolation, chunked::ChunkedReader, framing::BodyFraming};
+use crate::small_pieces::join;
 
 /// Where the reading of a body stands.
 #[derive(Debug)]
@@ -49,12 +50,26 @@ impl BodyReader {
         Self { state, trailers: None }
     }
 
-    /// Takes the next part out of `received`, of at most `most` bytes of data.
+    /// Takes the next part out of `received`, of at most `most` bytes of data: small chunks are one part.
     pub(crate) fn read(
         &mut self,
         received: &mut BytesMut,
         most: usize,
     ) -> Result<BodyPart, MessageViolation> {
+        match self.read_one(received, most)? {
+            BodyPart::Data(first) => join(first, most, |room| {
+                Ok(match self.read_one(received, room)? {
+                    BodyPart::Data(data) => Some(data),
+                    BodyPart::Incomplete | BodyPart::End(_) => None,
+                })
+            })
+            .map(BodyPart::Data),
+            part => Ok(part),
+        }
+    }
+
+    /// The same of at most one chunk.
+    fn read_one(&mut self, received: &mut BytesMut, most: usize) -> Result<BodyPart, MessageViolation> {
         self.skip_framing(received)?;
         let expected = match &self.state {
             State::Ended(end) => return Ok(BodyPart::End(*end)),

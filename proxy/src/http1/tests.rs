@@ -77,6 +77,17 @@ fn corpus(folder: &str) -> Corpus {
 }
 
 #[test]
+fn small_chunks_are_one_part() {
+    let text = format!("{}0\r\n\r\n", "1\r\nx\r\n".repeat(2_730));
+    let (mut received, mut reader) = (BytesMut::from(text.as_str()), BodyReader::new(BodyFraming::Chunked));
+    let mut lengths = Vec::new();
+    while let BodyPart::Data(data) = reader.read(&mut received, 16 * 1024).unwrap() {
+        lengths.push(data.len());
+    }
+    assert_eq!((lengths, reader.end()), (vec![2_048, 682], Some(BodyEnd::Marked)));
+}
+
+#[test]
 fn a_few_bytes_keep_no_large_buffer() {
     let mut received = BytesMut::with_capacity(64 * 1024);
     received.extend_from_slice(&[7; 100]);

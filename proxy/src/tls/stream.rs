@@ -140,6 +140,10 @@ impl<S: Stream> ByteStream for TlsStream<S> {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        // RFC 8446 §6.2: behind a fatal alert of either side there is nothing more.
+        if let Some(fault) = self.fault {
+            return Poll::Ready(Err(fault.into()));
+        }
         ready!(self.stream.poll_send_ready(cx))?;
         let total: usize = slices.iter().map(|slice| slice.len()).sum();
         let mut written = 0;

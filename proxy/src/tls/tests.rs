@@ -364,10 +364,13 @@ fn garbage_after_the_handshake_is_an_error<T: Transport>() {
             async move |stream| {
                 let mut tls = shake(stream, config).await.unwrap();
                 write_all(&mut tls, b"hello").await.unwrap();
-                read(&mut tls).await.map_err(|error| error.kind())
+                let read = read(&mut tls).await.map_err(|error| error.kind());
+                let written = write_all(&mut tls, b"behind our alert").await;
+                (read, written.map_err(|error| error.kind()))
             },
         );
-        assert_eq!(error, Err(io::ErrorKind::InvalidData), "{garbage:?}");
+        let wrong = io::ErrorKind::InvalidData;
+        assert_eq!(error, (Err(wrong), Err(wrong)), "{garbage:?}");
     }
 }
 

@@ -16,8 +16,9 @@ pub struct Connections(Arc<Counts>);
 
 struct Counts {
     total: AtomicUsize,
+    /// Of one client each.
     sources: KeyedCounts,
-    /// Sources that have a connection open.
+    /// Sources of one client that have a connection open.
     active: AtomicUsize,
     /// Connections of load balancers and proxies, which are nobody's crowd.
     shared: AtomicUsize,
@@ -31,7 +32,7 @@ struct Counts {
 pub enum Shedding {
     /// None.
     None,
-    /// Those of sources that have as many as the average, or more.
+    /// Those of sources that have several, and as many as the average or more.
     Crowds,
     /// All.
     All,
@@ -70,40 +71,43 @@ impl ConnectionPermit {
 
     /// Counts this connection as one from `client` from here on, which may be a proxy of many `clients` itself.
     pub(super) fn recount(&mut self, client: IpAddr, clients: Clients) -> Result<(), ConnectionsFull> {
-        let counts = Arc::clone(&self.0.counts);
-        let slot = counts.sources.slot(&network(client));
-        let of_source = counts.add(slot);
-        counts.remove(std::mem::replace(&mut self.0.slot, slot));
-        self.count_as(clients);
-        match clients {
-            Clients::One => counts.admit_of_source(of_source),
-            Clients::Many => Ok(()),
-        }
-    }
-
-    fn count_as(&mut self, clients: Clients) {
-        let Self(ConnectionSource { counts, clients: before, .. }) = self;
-        match (std::mem::replace(before, clients), clients) {
-            (Clients::One, Clients::Many) => _ = counts.shared.fetch_add(1, Ordering::Relaxed),
-            (Clients::Many, Clients::One) => _ = counts.shared.fetch_sub(1, Ordering::Relaxed),
-            (Clients::One, Clients::One) | (Clients::Many, Clients::Many) => {}
-        }
+        let ConnectionSource { counts, slot, .. } = &self.0;
+        let slot_of_client = counts.sources.slot(&network(client));
+        // Before the other is taken back: it may be the same, and is active all the time.
+        let of_source = counts.add(slot_of_client, clients);
+        counts.remove(*slot, self.0.clients);
+        (self.0.slot, self.0.clients) = (slot_of_client, clients);
+        self.0.counts.admit_of_source(of_source)
     }
 }
 
 impl Counts {
-    /// Counts one more connection of a source; how many it had.
-    fn add(&self, slot: CountSlot) -> usize {
-        let before = self.sources.add(slot);
-        if before == 0 {
-            self.active.fetch_add(1, Ordering::Relaxed);
+    /// Counts one more connection of a source; how many it had, as far as that says something of one client.
+    fn add(&self, slot: CountSlot, clients: Clients) -> usize {
+        match clients {
+            Clients::One => {
+                let before = self.sources.add(slot);
+                if before == 0 {
+                    self.active.fetch_add(1, Ordering::Relaxed);
+                }
+                before
+            }
+            Clients::Many => {
+                self.shared.fetch_add(1, Ordering::Relaxed);
+                0
+            }
         }
-        before
     }
 
-    fn remove(&self, slot: CountSlot) {
-        if self.sources.remove(slot) == 0 {
-            self.active.fetch_sub(1, Ordering::Relaxed);
+    fn remove(&self, slot: CountSlot, clients: Clients) {
+        match clients {
+            Clients::One if self.sources.remove(slot) == 0 => {
+                self.active.fetch_sub(1, Ordering::Relaxed);
+            }
+            Clients::One => {}
+            Clients::Many => {
+                self.shared.fetch_sub(1, Ordering::Relaxed);
+            }
         }
     }
 
@@ -155,13 +159,17 @@ impl Connections {
     /// Whether memory is too short for another connection of this source.
     pub(super) fn sheds(&self, place: &ConnectionPermit) -> bool {
         let shedding = self.0.shedding.load(Ordering::Relaxed);
-        if shedding == Shedding::None as u8 {
+        shedding == Shedding::All as u8 || self.sheds_crowd(place)
+    }
+
+    /// Whether memory is too short for so many connections of this source: who has one is never refused so.
+    pub(super) fn sheds_crowd(&self, place: &ConnectionPermit) -> bool {
+        if self.0.shedding.load(Ordering::Relaxed) == Shedding::None as u8 {
             return false;
         }
         let of_clients = self.open().saturating_sub(self.0.shared.load(Ordering::Relaxed));
-        let average = of_clients / self.0.active.load(Ordering::Relaxed).max(1);
-        let is_of_a_crowd = place.0.clients == Clients::One && place.0.connections() >= average;
-        shedding == Shedding::All as u8 || is_of_a_crowd
+        let (count, sources) = (place.0.connections(), self.0.active.load(Ordering::Relaxed));
+        count > 1 && count.saturating_mul(sources) >= of_clients
     }
 
     /// How many are open.
@@ -172,27 +180,28 @@ impl Connections {
 
     /// A place for a connection of `peer`.
     pub(super) fn admit(&self, peer: IpAddr) -> Result<ConnectionPermit, ConnectionsFull> {
-        let (place, of_source) = self.admit_to_total(peer)?;
+        let (place, of_source) = self.admit_to_total(peer, Clients::One)?;
         self.0.admit_of_source(of_source).map(|()| place)
     }
 
     /// A place for a connection of a load balancer or a proxy, from which those of many clients come: only the total limits them, until
     /// [`ConnectionPermit::recount`] says whose one is.
     pub(super) fn admit_from_balancer(&self, peer: IpAddr) -> Result<ConnectionPermit, ConnectionsFull> {
-        let (mut place, _) = self.admit_to_total(peer)?;
-        place.count_as(Clients::Many);
-        Ok(place)
+        self.admit_to_total(peer, Clients::Many).map(|(place, _)| place)
     }
 
     /// The place, and how many its source had before.
-    fn admit_to_total(&self, peer: IpAddr) -> Result<(ConnectionPermit, usize), ConnectionsFull> {
+    fn admit_to_total(
+        &self,
+        peer: IpAddr,
+        clients: Clients,
+    ) -> Result<(ConnectionPermit, usize), ConnectionsFull> {
         let counts = &self.0;
         let slot = counts.sources.slot(&network(peer));
-        // The place exists from here on, so that its drop undoes both counts whatever is found.
-        let source = ConnectionSource { counts: Arc::clone(counts), slot, clients: Clients::One };
-        let place = ConnectionPermit(source);
         let total = counts.total.fetch_add(1, Ordering::Relaxed);
-        let of_source = counts.add(slot);
+        let of_source = counts.add(slot, clients);
+        // Its drop undoes both counts whatever is found.
+        let place = ConnectionPermit(ConnectionSource { counts: Arc::clone(counts), slot, clients });
         if total >= counts.limit.load(Ordering::Relaxed) {
             return Err(ConnectionsFull::Total);
         }
@@ -202,10 +211,9 @@ impl Connections {
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        self.count_as(Clients::One);
-        let Self(ConnectionSource { counts, slot, .. }) = self;
+        let Self(ConnectionSource { counts, slot, clients }) = self;
         counts.total.fetch_sub(1, Ordering::Relaxed);
-        counts.remove(*slot);
+        counts.remove(*slot, *clients);
     }
 }
 
@@ -225,12 +233,26 @@ mod tests {
         assert!(!connections.sheds(&one) && !connections.sheds(&admit(2)));
         let alone = Connections::new(100, 100);
         alone.shed(Shedding::Crowds);
-        assert!(
-            alone.sheds(&alone.admit([192, 0, 2, 1].into()).ok().unwrap()),
-            "there is nobody else to refuse"
-        );
+        let admit_alone = || alone.admit([192, 0, 2, 1].into()).ok().unwrap();
+        let first = admit_alone();
+        assert!(!alone.sheds(&first), "one is no crowd");
+        assert!(alone.sheds(&admit_alone()), "there is nobody else to refuse");
         connections.shed(Shedding::All);
-        assert!(connections.sheds(&one));
+        assert!(connections.sheds(&one) && !connections.sheds_crowd(&one));
+    }
+
+    #[test]
+    fn who_has_one_connection_is_no_crowd_however_few_the_others_have() {
+        let connections = Connections::new(1_000, 1_000);
+        let admit = |host| connections.admit([192, 0, 2, host].into()).ok().unwrap();
+        let singles: Vec<_> = (10..110).map(admit).collect();
+        let crowd: Vec<_> = (0..9).map(|_| admit(1)).collect();
+        let proxies: Vec<_> = (0..250)
+            .map(|host| connections.admit_from_balancer([198, 51, 100, host].into()).ok().unwrap())
+            .collect();
+        connections.shed(Shedding::Crowds);
+        assert!(crowd.iter().all(|place| connections.sheds(place)));
+        assert!(singles.iter().chain(&proxies).all(|place| !connections.sheds(place)));
     }
 
     #[test]

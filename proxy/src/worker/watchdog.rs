@@ -20,7 +20,7 @@ pub(super) struct Watchdog {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WatchdogVerdict {
     GoOn,
-    /// It is closed in order.
+    /// It is closed in order, once what has begun is over: within a header section, at once.
     Close(LimitReached),
     /// It is dropped as it is.
     Cut(LimitReached),

@@ -25,7 +25,7 @@ use super::{tls::tls_upstream, *};
 type AnyBody = UnsyncBoxBody<Bytes, io::Error>;
 
 /// A body whose messages come one at a time.
-struct Messages(mpsc::Receiver<io::Result<Bytes>>);
+pub(super) struct Messages(pub(super) mpsc::Receiver<io::Result<Bytes>>);
 
 impl HttpBody for Messages {
     type Data = Bytes;
@@ -36,12 +36,12 @@ impl HttpBody for Messages {
     }
 }
 
-fn over_http2() -> Setting {
+pub(super) fn over_http2() -> Setting {
     Setting { parameters: ";protocol=h2", ..Setting::default() }
 }
 
 /// Answers all requests on the next connection by `answer`, in a task.
-async fn serve<F: Future<Output = Response<AnyBody>> + 'static>(
+pub(super) async fn serve<F: Future<Output = Response<AnyBody>> + 'static>(
     edge: &Edge,
     answer: impl Fn(Request<Incoming>) -> F + 'static,
 ) -> Serving {
@@ -49,7 +49,7 @@ async fn serve<F: Future<Output = Response<AnyBody>> + 'static>(
 }
 
 /// The same over `stream`, as `builder` says.
-fn serve_over<F: Future<Output = Response<AnyBody>> + 'static>(
+pub(super) fn serve_over<F: Future<Output = Response<AnyBody>> + 'static>(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
     builder: &server::Builder<Local>,
     answer: impl Fn(Request<Incoming>) -> F + 'static,
@@ -73,7 +73,7 @@ fn serve_over<F: Future<Output = Response<AnyBody>> + 'static>(
 }
 
 /// A connection that is served.
-struct Serving {
+pub(super) struct Serving {
     end: oneshot::Sender<()>,
     task: tokio::task::JoinHandle<()>,
 }

@@ -6,6 +6,7 @@ use hyper::{client::conn::http2, ext::Protocol};
 use hyper_util::rt::TokioIo;
 
 use super::*;
+use crate::telemetry::{Kept, Lines};
 
 const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: shop.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n\r\n";
 const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Accept: a\r\n\r\n";
@@ -196,7 +197,10 @@ fn accepting(head: &str) -> String {
 
 #[test]
 fn a_websocket_over_http_2_is_one_over_http_1_1_upstream() {
-    let setting = Setting { version: ServedVersion::Http2, ..Setting::default() };
+    let kept = Kept::default();
+    let lines = Lines::start(kept.clone()).unwrap();
+    let access_log = AccessLog::start(lines.clone(), config::LogFormat::Text);
+    let setting = Setting { version: ServedVersion::Http2, access_log, ..Setting::default() };
     on_both(&setting, async |edge| {
         let answer = tokio::task::spawn_local(asked(&edge).await);
         let mut upstream = edge.accept().await;
@@ -224,6 +228,8 @@ fn a_websocket_over_http_2_is_one_over_http_1_1_upstream() {
         drop(upstream);
         assert_eq!(rest(&mut client).await, "");
         edge.counted(RequestOutcome::Forward, 1).await;
+        lines.flush(Duration::from_secs(10));
+        assert!(kept.text().contains("HTTP/2.0\" 200 forwarded"), "{}", kept.text());
     });
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
 
@@ -201,19 +201,23 @@ fn is_secret(address: IpAddr) -> bool {
         }
         IpAddr::V6(v6) => v6.is_unspecified() || v6.is_unicast_link_local() || v6.is_multicast(),
     };
-    let metadata = match address {
-        IpAddr::V4(_) => METADATA.contains(&address),
+    let is_network = match address {
+        IpAddr::V4(_) => false,
         // AWS's services over IPv6; and RFC 8215, where the local network alone knows which IPv4 address is meant.
         IpAddr::V6(v6) => matches!(v6.segments(), [0xfd00, 0x0ec2, ..] | [0x0064, 0xff9b, 0x0001, ..]),
     };
-    nowhere || metadata
+    nowhere || is_network || METADATA.contains(&address)
 }
 
-/// Metadata services outside of link-local: Azure's wire server, Alibaba, Oracle.
+/// Metadata services outside of link-local: Azure's wire server, Alibaba, Oracle; over IPv6 Akamai, Scaleway, Oracle, Google.
 const METADATA: &[IpAddr] = &[
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
     IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 1)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe)),
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
 ];
 
 #[cfg(test)]
@@ -249,6 +253,10 @@ mod tests {
         ("fd00:ec2::1", false, false, true),
         ("fd00:ec2:ffff::254", false, false, true),
         ("fd00:ec3::254", true, true, true),
+        ("fd00:a9fe:a9fe::1", false, false, true),
+        ("fd00:42::42", false, false, true),
+        ("fd00:c1::a9fe:a9fe", false, false, true),
+        ("fd20:ce::254", false, false, true),
         ("2001:db8:5::1", false, false, true),
         ("169.254.169.254", false, false, true),
         ("::ffff:169.254.169.254", false, false, true),

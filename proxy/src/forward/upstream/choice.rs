@@ -1,6 +1,6 @@
 //! Which destination a request goes to. Pure.
 
-use std::hash::{Hash, Hasher};
+use std::{fmt::Display, net::IpAddr};
 
 use crate::config::Balance;
 
@@ -94,28 +94,28 @@ impl Load {
     }
 }
 
-/// Where a destination stands for one client: the same on every instance of the fleet, and after a restart.
-pub(super) fn rank(client: &impl Hash, destination: &impl Hash) -> u64 {
-    let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
-    (client, destination).hash(&mut hasher);
-    hasher.finish()
+/// What tells a destination from others in ranks, by its endpoint's URL and its address: several endpoints may have one address.
+pub(super) fn identity(endpoint: &impl Display, address: &impl Display) -> u64 {
+    hash(&[format!("{endpoint} {address}").as_bytes()])
 }
 
-/// FNV-1a, mixed at the end. Who chooses the input gains nothing by a collision.
-struct Fnv(u64);
-
-impl Hasher for Fnv {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
+/// Where the destination with `identity` stands for one client: the same on every instance of the fleet, and after a restart.
+pub(super) fn rank(client: IpAddr, identity: u64) -> u64 {
+    let identity = identity.to_be_bytes();
+    match client {
+        IpAddr::V4(client) => hash(&[&client.octets(), &identity]),
+        IpAddr::V6(client) => hash(&[&client.octets(), &identity]),
     }
+}
 
-    fn finish(&self) -> u64 {
-        let mixed = (self.0 ^ self.0 >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        let mixed = (mixed ^ mixed >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-        mixed ^ mixed >> 33
-    }
+/// FNV-1a of `parts` behind each other, mixed at the end. Who chooses the input gains nothing by a collision.
+fn hash(parts: &[&[u8]]) -> u64 {
+    let fnv = parts.iter().copied().flatten().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let mixed = (fnv ^ fnv >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    let mixed = (mixed ^ mixed >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    mixed ^ mixed >> 33
 }
 
 #[cfg(test)]
@@ -191,17 +191,18 @@ mod tests {
     #[test]
     fn a_client_keeps_its_destination_unless_that_one_goes() {
         let weights = [1.0, 1.0, 2.0];
-        let place = |client: u32, gone: Option<usize>| {
+        let place = |client: IpAddr, gone: Option<usize>| {
             let loads: Vec<Load> = (0..3)
                 .map(|n| {
                     let standing = if gone == Some(n) { Standing::Ejected } else { Standing::Answers };
-                    Load { rank: rank(&client, &n), ..load(0, weights[n], standing) }
+                    Load { rank: rank(client, n as u64), ..load(0, weights[n], standing) }
                 })
                 .collect();
             taken(&loads, Balance::ClientAddress, [0.5; 2])
         };
         let mut counts = [0_i32; 3];
         for client in 0..20_000 {
+            let client = IpAddr::from(u32::to_be_bytes(client));
             let at = place(client, None);
             counts[at] += 1;
             let moved = place(client, Some(0));
@@ -228,12 +229,11 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_of_a_rank_is_the_same_in_every_release() {
-        let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
-        hasher.write(b"foobar");
-        // Fowler, Noll and Vo's own test vector of 64 bits.
-        assert_eq!(hasher.0, 0x8594_4171_f739_67e8);
-        // MurmurHash3's `fmix64` of it.
-        assert_eq!(hasher.finish(), 0x2c22_1949_22d1_672b);
+    fn a_rank_is_the_same_in_every_release_and_of_endpoints_at_one_address_not() {
+        // Of `fmix64` of MurmurHash3 and FNV-1a's own test vector of 64 bits, 85944171f73967e8.
+        assert_eq!(hash(&[b"foo", b"bar"]), 0x2c22_1949_22d1_672b);
+        let one = identity(&"http://10.0.0.5/a", &"10.0.0.5:80");
+        assert_eq!(rank([192, 0, 2, 1].into(), one), 0x8f48_77da_cf37_1490);
+        assert_ne!(one, identity(&"http://10.0.0.5/b", &"10.0.0.5:80"));
     }
 }

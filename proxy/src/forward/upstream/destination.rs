@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     checks::Checked,
+    choice::identity,
     circuit_breaker::CircuitBreaker,
     connection::Connection,
     health::Health,
@@ -25,6 +26,8 @@ use crate::{
 pub(super) struct Destination {
     pub(super) endpoint: Endpoint,
     pub(super) address: EndpointAddress,
+    /// For its ranks.
+    pub(super) identity: u64,
     /// The longest unused at the front.
     unused: RefCell<VecDeque<UnusedConnection>>,
     /// Those of HTTP/2, in use or not.
@@ -93,7 +96,8 @@ impl Destination {
     ) -> Self {
         let (unused, http2) = (RefCell::default(), Http2Connections::default());
         let (in_flight, health) = (Cell::new(0), RefCell::default());
-        Self { endpoint, address, unused, http2, in_flight, health, checked, breaker, limits }
+        let identity = identity(&endpoint, &address);
+        Self { endpoint, address, identity, unused, http2, in_flight, health, checked, breaker, limits }
     }
 
     /// The connection for `client` that was used last: the least likely to have been closed meanwhile.

@@ -3,6 +3,7 @@
 
 mod connection;
 mod request_body;
+mod send_tasks;
 
 use std::{
     cell::RefCell,

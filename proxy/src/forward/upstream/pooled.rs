@@ -2,9 +2,11 @@
 
 use std::{
     cell::RefCell,
+    future::{Future, poll_fn},
     io,
+    pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Instant,
 };
 
@@ -52,11 +54,36 @@ enum Carrier {
     },
 }
 
-struct Writer(JoinHandle<()>);
+struct Writer {
+    task: JoinHandle<()>,
+    /// What the task does.
+    sending: Rc<RefCell<Option<Pin<Box<dyn Future<Output = ()>>>>>>,
+}
+
+impl Writer {
+    fn spawn(sending: impl Future<Output = ()> + 'static) -> Self {
+        let sending: Pin<Box<dyn Future<Output = ()>>> = Box::pin(sending);
+        let sending = Rc::new(RefCell::new(Some(sending)));
+        let own = Rc::clone(&sending);
+        let task = tokio::task::spawn_local(poll_fn(move |cx| {
+            let mut sending = own.borrow_mut();
+            if let Some(future) = &mut *sending {
+                ready!(future.as_mut().poll(cx));
+            }
+            *sending = None;
+            Poll::Ready(())
+        }));
+        Self { task, sending }
+    }
+}
 
 impl Drop for Writer {
+    /// What the task holds of the request is free at once, not when the task has its turn: the client's connection may go on.
     fn drop(&mut self) {
-        self.0.abort();
+        if let Ok(mut sending) = self.sending.try_borrow_mut() {
+            *sending = None;
+        }
+        self.task.abort();
     }
 }
 
@@ -74,8 +101,8 @@ impl PooledConnection {
             Sending::Sent | Sending::Failed => Carrier::Reader(connection),
             Sending::Sends => {
                 let shared = Rc::new(RefCell::new(*connection));
-                let writer = tokio::task::spawn_local(send_rest(Rc::clone(&shared), request));
-                Carrier::ReaderAndWriter { connection: shared, _writer: Writer(writer) }
+                let writer = Writer::spawn(send_rest(Rc::clone(&shared), request));
+                Carrier::ReaderAndWriter { connection: shared, _writer: writer }
             }
         };
         Self { carrier, peer, is_persistent, in_flight, permit }

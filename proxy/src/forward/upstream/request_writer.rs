@@ -35,6 +35,8 @@ pub(in crate::forward) struct ExchangeTerms {
     pub(in crate::forward) is_multiplexed: bool,
     /// How long its response may be waited for, where that is not `upstream.response_timeout`.
     pub(in crate::forward) response_limit: Option<Duration>,
+    /// Whether it asks for another protocol, to which connections of HTTP/2 cannot switch.
+    pub(in crate::forward) wants_switch: bool,
 }
 
 /// Writes one request: its header section, then its body as the client sends it.
@@ -210,5 +212,4 @@ fn outgoing(framing: Framing) -> OutgoingFraming {
 /// By which an endpoint's log tells checks from clients.
 const CHECKER: &str = "Gatehouse-Health-Check";
 
-const IDEMPOTENT: &[Method] =
-    &[Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE];
+const IDEMPOTENT: &[Method] = &[Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE];

@@ -1,9 +1,10 @@
 //! A response as its upstream sends it, over either version of HTTP.
 
 use std::{
+    future::poll_fn,
     io,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -102,6 +103,13 @@ impl UpstreamBody {
         }
     }
 
+    /// Waits a while for the end of one without data, so that its stream is not reset; nobody else is kept.
+    pub(in crate::forward) fn end_apart(mut self) {
+        tokio::task::spawn_local(async move {
+            let _ = tokio::time::timeout(END_APART, poll_fn(|cx| self.poll_data(cx, 1))).await;
+        });
+    }
+
     /// The connection without HTTP, where it can carry another protocol: not if the request was not sent whole, nor if it carries others.
     pub(in crate::forward) fn into_tunnel(self) -> Option<UpstreamTunnel> {
         match self.0 {
@@ -116,3 +124,6 @@ impl From<Http2Body> for UpstreamBody {
         Self(Source::Http2(body))
     }
 }
+
+/// An end that is sent apart is a frame of nine bytes behind the header section.
+const END_APART: Duration = Duration::from_secs(1);

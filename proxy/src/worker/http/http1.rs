@@ -183,6 +183,8 @@ where
             (_, _) => None,
         };
         let head = response_head(status, &fields, response_framing, option, &date());
+        // What is read of a request behind its response is of no other request.
+        let _in_progress = (!self.client.is_body_over()).then(|| self.activity.begin());
         let body = Tracked::new(body, Rc::clone(&self.buffer), in_progress, None);
         self.write(response_framing.message(head), body).await?;
         // What has come of a request that was given up meanwhile is read away once more.

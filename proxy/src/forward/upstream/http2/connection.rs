@@ -2,22 +2,21 @@
 
 use std::{
     cell::Cell,
-    future::{Future, poll_fn},
+    future::poll_fn,
     io,
     pin::Pin,
     rc::Rc,
     time::{Duration, Instant},
 };
 
-use http::{Request, Response};
+use http::Response;
 use hyper::{
     body::Incoming,
     client::conn::http2::{self, SendRequest},
-    rt::Executor,
 };
 use hyper_util::rt::TokioTimer;
 
-use super::request_body::RequestInTransit;
+use super::{request_body::RequestInTransit, send_tasks::SendTasks};
 use crate::{
     clock::now,
     forward::{
@@ -32,6 +31,7 @@ use crate::{
 /// An open connection. It closes once nobody has it and its requests are over.
 pub(in crate::forward::upstream) struct Http2Connection {
     requests: SendRequest<RequestInTransit>,
+    tasks: SendTasks,
     peer: EndpointAddress,
     opened_at: Instant,
     /// How many requests it takes at once.
@@ -49,7 +49,8 @@ impl Http2Connection {
         stream: impl ByteStream,
         peer: EndpointAddress,
     ) -> Result<Rc<Self>, UpstreamFailure> {
-        let handshake = builder().handshake(HyperIo::new(stream)).await;
+        let tasks = SendTasks::default();
+        let handshake = builder(tasks.clone()).handshake(HyperIo::new(stream)).await;
         let (requests, mut connection) = handshake.map_err(UpstreamFailure::Http2)?;
         let most = Rc::new(Cell::new(MAX_STREAMS));
         let allowed = Rc::clone(&most);
@@ -64,7 +65,7 @@ impl Http2Connection {
             .await;
         });
         let (streams, unused_since) = (Cell::new(0), Cell::new(now()));
-        Ok(Rc::new(Self { requests, peer, opened_at: now(), most, streams, unused_since }))
+        Ok(Rc::new(Self { requests, tasks, peer, opened_at: now(), most, streams, unused_since }))
     }
 
     /// Whether there is room for one more request.
@@ -108,7 +109,7 @@ impl Http2Stream {
         let message =
             request.http2(endpoint).map_err(|error| UpstreamFailure::Unsent(io::Error::other(error)))?;
         let progress = request.upload().progress();
-        let message = Request::map(message, RequestInTransit::new);
+        let message = message.map(|upload| RequestInTransit::new(upload, self.0.tasks.clone()));
         let answering = self.0.requests.clone().try_send_request(message);
         let answered = within(limit, &progress, &mut LazyTimer::default(), answering)
             .await
@@ -130,18 +131,8 @@ impl Drop for Http2Stream {
     }
 }
 
-/// Tasks of this worker.
-#[derive(Clone)]
-struct LocalTasks;
-
-impl<F: Future + 'static> Executor<F> for LocalTasks {
-    fn execute(&self, task: F) {
-        tokio::task::spawn_local(async { drop(task.await) });
-    }
-}
-
-fn builder() -> http2::Builder<LocalTasks> {
-    let mut builder = http2::Builder::new(LocalTasks);
+fn builder(tasks: SendTasks) -> http2::Builder<SendTasks> {
+    let mut builder = http2::Builder::new(tasks);
     builder
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)

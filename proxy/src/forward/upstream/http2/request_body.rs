@@ -10,14 +10,20 @@ use std::{
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
+use super::send_tasks::SendTasks;
 use crate::forward::upload::{Upload, UploadEnd};
 
 /// A body on its way. hyper has it while the request is sent, which may end after the response has.
-pub(in crate::forward::upstream) struct RequestInTransit(Rc<RefCell<Upload>>);
+pub(in crate::forward::upstream) struct RequestInTransit {
+    upload: Rc<RefCell<Upload>>,
+    /// Until it is asked for the first time.
+    begins: Option<SendTasks>,
+}
 
 impl RequestInTransit {
-    pub(super) fn new(upload: Rc<RefCell<Upload>>) -> Self {
-        Self(upload)
+    /// One that is sent by one of `tasks`.
+    pub(super) fn new(upload: Rc<RefCell<Upload>>, tasks: SendTasks) -> Self {
+        Self { upload, begins: Some(tasks) }
     }
 }
 
@@ -26,21 +32,24 @@ impl Body for RequestInTransit {
     type Error = UploadEnd;
 
     fn poll_frame(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadEnd>>> {
-        let mut upload = self.0.borrow_mut();
-        Poll::Ready(match ready!(upload.poll_next_until_given_up(cx)) {
+        if let Some(tasks) = self.begins.take() {
+            tasks.begin(Rc::clone(&self.upload));
+        }
+        let mut upload = self.upload.borrow_mut();
+        Poll::Ready(match ready!(upload.poll_next(cx)) {
             Some(data) => Some(data.map(Frame::data)),
             None => upload.take_trailers().map(|trailers| Ok(Frame::trailers(trailers))),
         })
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.borrow().is_over()
+        self.upload.borrow().is_over()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.borrow().left().map_or_else(SizeHint::new, SizeHint::with_exact)
+        self.upload.borrow().left().map_or_else(SizeHint::new, SizeHint::with_exact)
     }
 }
