@@ -379,6 +379,7 @@ mod tests {
         for violation in RequestViolation::ALL {
             let status = match violation {
                 RequestViolation::HostUnlikeServerName => 421,
+                RequestViolation::Trace => 405,
                 RequestViolation::FieldsMany => 431,
                 _ => 400,
             };

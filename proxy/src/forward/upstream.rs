@@ -1,6 +1,7 @@
 //! One worker's connections to upstreams: an open one, or a new one to one of the target's addresses.
 //! Invariants: a request is sent again only if it was never sent, or is idempotent and has no body
-//! (`a_connection_closed_while_idle_is_replaced`), and to each destination over one connection that was there and one that is new; no name leads to this host (`names_never_lead_to_the_host_or_its_secrets`).
+//! (`a_connection_closed_while_idle_is_replaced`), and to each destination over one connection that was there and one that is new; no name leads
+//! to this host (`names_never_lead_to_the_host_or_its_secrets`).
 
 mod address_policy;
 mod admission;

@@ -365,7 +365,7 @@ pub(super) fn weight(connections: usize, streams: usize, held: usize) -> usize {
         .saturating_add(streams.saturating_mul(STREAM_COST))
 }
 
-/// What a connection may hold before each of its streams is held to [`LEAST`].
+/// What a connection may hold before each of its streams is held to [`CROWDED`].
 const CONNECTION: usize = 256 * 1024;
 
 /// What an idle TLS connection costs, measured.
@@ -378,7 +378,7 @@ mod tests {
     use super::*;
     use crate::worker::{
         Connections,
-        stream_window::{GROWS_AFTER, LARGEST},
+        stream_window::{CROWDED, GROWS_AFTER, LARGEST},
     };
 
     fn connection(process: HeldBytes) -> Rc<ConnectionBuffer> {
@@ -443,8 +443,8 @@ mod tests {
             let (one, other) = (connection.stream(None), connection.stream(None));
             let _held = one.hold(bytes(of_one));
             take(&other, GROWS_AFTER * LEAST);
-            assert_eq!(may_hold(&other), Some(LEAST));
-            let _piece = other.hold(bytes(LEAST));
+            assert_eq!(may_hold(&other), Some(CROWDED));
+            let _piece = other.hold(bytes(CROWDED));
             assert_eq!(may_hold(&other), None, "no more than the least where too much is held");
         }
     }

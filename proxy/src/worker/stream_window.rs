@@ -27,14 +27,16 @@ impl StreamWindow {
     /// The size of a further piece, if one may be held beside `held` bytes: half the window, so that one piece is read while
     /// the other is sent.
     pub(super) fn piece(self, held: usize, crowded: bool) -> Option<usize> {
-        let size = if crowded { LEAST } else { self.size };
-        let piece = (size / 2).max(LEAST);
+        let (size, least) = if crowded { (CROWDED, CROWDED) } else { (self.size, LEAST) };
+        let piece = (size / 2).max(least);
         (held == 0 || held.saturating_add(piece) <= size).then_some(piece)
     }
 }
 
 /// What any stream may hold.
 pub(super) const LEAST: usize = 8 * 1024;
+/// The same where its connection or the process holds too much: a hundred streams that nobody reads cost less than 1 MiB.
+pub(super) const CROWDED: usize = 4 * 1024;
 /// What a stream may hold whose client is fast; half of it is the largest piece.
 pub(super) const LARGEST: usize = 256 * 1024;
 /// A window doubles when its client has taken so many times its size: what the kernels on the way hold is no sign of a reader.
