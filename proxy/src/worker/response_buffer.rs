@@ -365,7 +365,7 @@ pub(super) fn weight(connections: usize, streams: usize, held: usize) -> usize {
         .saturating_add(streams.saturating_mul(STREAM_COST))
 }
 
-/// What a connection may hold before each of its streams is held to [`CROWDED`].
+/// What a connection may hold before each of its streams is held to `CROWDED`.
 const CONNECTION: usize = 256 * 1024;
 
 /// What an idle TLS connection costs, measured.
