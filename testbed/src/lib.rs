@@ -5,6 +5,7 @@
 
 pub mod authority;
 pub mod bench;
+pub mod caddy;
 pub mod cleartext;
 pub mod conformance;
 pub mod curl;

@@ -22,6 +22,9 @@ fn main() -> ExitCode {
         Command::BenchProxy { binary, part, rounds } => {
             testbed::bench::proxy::run(&testbed::edge::root(), &binary, part, rounds)
         }
+        Command::BenchCertificates { binary, part } => {
+            testbed::bench::certificates::run(&testbed::edge::root(), &binary, part)
+        }
         Command::BenchInstructions { binary, only } => {
             testbed::bench::proxy::instructions::run(&testbed::edge::root(), &binary, only.as_deref())
         }
@@ -101,6 +104,15 @@ enum Command {
         /// How often work is measured, to see that it can be
         #[arg(long)]
         rounds: Option<usize>,
+    },
+    /// Certificates: first handshakes, memory, many names at once
+    BenchCertificates {
+        /// A release build of gatehouse
+        #[arg(long)]
+        binary: PathBuf,
+        /// This part alone
+        #[arg(long)]
+        part: Option<testbed::bench::certificates::Part>,
     },
     /// Instructions in user space per request and per connection, beside nginx
     BenchInstructions {

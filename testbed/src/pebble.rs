@@ -30,7 +30,7 @@ use crate::{
 pub struct Pebble {
     /// What stands in front of it: counts `newOrder`, `newAccount`, `challenge`, `finalize`, ...
     pub relay: Relay,
-    _server: Process,
+    server: Process,
     _dns: Process,
     roots: PathBuf,
     authority: PathBuf,
@@ -79,13 +79,19 @@ impl Pebble {
         let relay = Relay::start_extended(client, place, classify, extension::EXTENSION)?;
         let roots = issuing_root(client, &mut server, authority.file(), folder)?;
         let (authority, alternate_chains) = (authority.file().to_owned(), variant.alternate_chains);
-        Ok(Self { relay, _server: server, _dns: dns, roots, authority, alternate_chains })
+        Ok(Self { relay, server, _dns: dns, roots, authority, alternate_chains })
     }
 
     /// The directory as Gatehouse is told it.
     #[must_use]
     pub fn directory(&self) -> String {
         format!("https://ca.test:{PORT}/dir")
+    }
+
+    /// Where Pebble writes what it does.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        self.server.log()
     }
 
     /// Who signs the directory's own certificate.

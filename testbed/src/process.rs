@@ -17,6 +17,7 @@ use nix::{
         signal::{Signal, kill},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
+    time::ClockId,
     unistd::Pid,
 };
 
@@ -103,6 +104,12 @@ impl Process {
         Ok(Some(status))
     }
 
+    /// The file it writes to.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
     /// What it wrote so far.
     #[must_use]
     pub fn output(&self) -> String {
@@ -162,6 +169,11 @@ impl Process {
         status_bytes(self.pid, "VmRSS")
     }
 
+    /// What it has used so far, user and system.
+    pub fn cpu(&self) -> anyhow::Result<Duration> {
+        cpu(Pid::from_raw(i32::try_from(self.pid)?))
+    }
+
     /// Open descriptors.
     pub fn descriptors(&self) -> anyhow::Result<usize> {
         Ok(fs::read_dir(format!("/proc/{}/fd", self.pid))?.count())
@@ -174,6 +186,11 @@ impl Process {
         let tail = lines.get(skipped..).unwrap_or_default().join("\n");
         format!("the end of {}:\n{tail}", self.log.display())
     }
+}
+
+/// What a process and its threads have used so far, user and system (`clock_getcpuclockid(3)`).
+pub(crate) fn cpu(process: Pid) -> anyhow::Result<Duration> {
+    Ok(ClockId::pid_cpu_clock_id(process)?.now()?.into())
 }
 
 /// A field of proc(5), `/proc/pid/status`, that is a size.

@@ -8,6 +8,7 @@ use std::{
     net::SocketAddr,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
+    time::Instant,
 };
 
 use aws_policy::Recorder;
@@ -95,6 +96,17 @@ pub struct Extension {
 /// How a relay reaches what stands behind it.
 pub(crate) type Client = legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
+/// A request that was answered, and when: from its last byte to the answer's.
+#[derive(Debug, Clone)]
+pub struct Exchange {
+    /// What was asked for.
+    pub names: Vec<String>,
+    /// When it had come.
+    pub begun: Instant,
+    /// When the part had answered.
+    pub ended: Instant,
+}
+
 /// A running relay.
 #[derive(Debug)]
 pub struct Relay {
@@ -107,6 +119,8 @@ struct Record {
     counts: Mutex<BTreeMap<String, u64>>,
     traffic: watch::Sender<Traffic>,
     calls: Recorder,
+    /// Absent while nobody wants to know.
+    exchanges: Mutex<Option<Vec<Exchange>>>,
 }
 
 /// Where a relay stands.
@@ -141,6 +155,7 @@ impl Relay {
             counts: Mutex::default(),
             traffic: watch::channel(Traffic::Pass).0,
             calls: Recorder::from_environment(),
+            exchanges: Mutex::default(),
         });
         let (shared, behind, tls) = (Arc::clone(&record), place.behind, place.tls);
         let service = Service::start(namespace, place.address, move |listener| {
@@ -164,6 +179,13 @@ impl Relay {
     #[must_use]
     pub fn counts(&self) -> BTreeMap<String, u64> {
         self.record.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What was answered since this was last asked, as it ended; nothing the first time, from when on it is noted.
+    #[must_use]
+    pub fn exchanges(&self) -> Vec<Exchange> {
+        let mut exchanges = self.record.exchanges.lock().unwrap_or_else(PoisonError::into_inner);
+        exchanges.replace(Vec::new()).unwrap_or_default()
     }
 
     /// Changes what happens to traffic from now on.
@@ -235,6 +257,7 @@ impl Record {
     ) -> anyhow::Result<Response<Body>> {
         let (parts, body) = request.into_parts();
         let asked = body.collect().await?.to_bytes();
+        let begun = Instant::now();
         self.note_call(&parts, &asked)?;
         let names = classify(&parts, &asked);
         let traffic = self.admit(&names).await?;
@@ -263,6 +286,9 @@ impl Record {
         let answered = head.status.is_success() || head.status.is_redirection();
         self.note(&names, if answered { "" } else { "refused" });
         let mut body = (extension.complete)(&names, &asked, body.collect().await?.to_bytes());
+        if let Some(exchanges) = &mut *self.exchanges.lock().unwrap_or_else(PoisonError::into_inner) {
+            exchanges.push(Exchange { names: names.clone(), begun, ended: Instant::now() });
+        }
         if let Traffic::Rewrite(rewrite) = traffic {
             body = rewrite(body);
         }

@@ -5,6 +5,7 @@ mod replicas;
 
 use std::net::{IpAddr, SocketAddr};
 
+use dynoxide::Item;
 use hyper::http::request::Parts;
 use serde_json::Value;
 
@@ -21,7 +22,7 @@ pub struct Table {
     /// What stands in front of it.
     pub relay: Relay,
     address: SocketAddr,
-    _replicas: Replicas,
+    replicas: Replicas,
 }
 
 impl Table {
@@ -32,13 +33,18 @@ impl Table {
         let replicas = Replicas::start(edge, behind)?;
         let place = Place { address, tls: None, behind: format!("http://{behind}"), roots: None };
         let relay = Relay::start(edge, place, classify)?;
-        Ok(Self { relay, address, _replicas: replicas })
+        Ok(Self { relay, address, replicas })
     }
 
     /// The endpoint as Gatehouse is told it.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Puts `items` into `table` as if they had been there from the start, for more than calls could put.
+    pub fn import(&self, table: &str, items: &[Item]) -> anyhow::Result<()> {
+        self.replicas.import(table, items)
     }
 
     /// How many reads of `table` there were, by whichever operation.

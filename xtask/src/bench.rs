@@ -14,6 +14,9 @@ pub(crate) enum Name {
     Peers,
     /// Instructions in user space per request and per connection, beside nginx: nearly the same figure on a busy machine
     Instructions,
+    /// Certificates: first handshakes, the table, look-ups in memory and what it holds, a thousand new names at once beside Caddy, a cache
+    /// smaller than the table
+    Certificates,
     /// Nanoseconds per packet of the guard
     Guard,
 }
@@ -33,6 +36,10 @@ pub(crate) fn run(name: Name) -> anyhow::Result<()> {
         Name::Peers => cmd!(shell, "{testbed} bench-peers --binary {gatehouse}").quiet().run()?,
         Name::Instructions => {
             cmd!(shell, "{testbed} bench-instructions --binary {gatehouse}").quiet().run()?;
+        }
+        Name::Certificates => {
+            cmd!(shell, "cargo bench --package gatehouse --bench cached_certificate").quiet().run()?;
+            cmd!(shell, "{testbed} bench-certificates --binary {gatehouse}").quiet().run()?;
         }
         Name::Guard => cmd!(shell, "{testbed} bench-guard").quiet().run()?,
     }

@@ -14,12 +14,8 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use testbed::{
-    authority::Authority,
-    edge::Edge,
-    gatehouse::Place,
-    keep_alive_client::Kept,
-    process::{self, Process},
-    wait,
+    authority::Authority, caddy::Site, edge::Edge, gatehouse::Place, keep_alive_client::Kept,
+    process::Process, wait,
 };
 
 use crate::fixture::{SHOP, assert_served, edge, start, table};
@@ -189,14 +185,9 @@ fn caddy_on_demand_asks_an_instance_and_obtains_for_its_names_alone() {
     let instance = start(&edge, settings);
     instance.command(&["domain", "add", SHOP]).unwrap();
     let files = storage(&edge);
-    let _caddy = caddy_with(
-        &edge,
-        &files,
-        &format!(" on_demand_tls {{\n  ask http://{ASK}/ask\n }}\n"),
-        "https://",
-        " tls {\n  on_demand\n }\n",
-        &[SHOP],
-    );
+    let options = format!(" on_demand_tls {{\n  ask http://{ASK}/ask\n }}\n");
+    let site = Site { options: &options, address: "https://", lines: " tls {\n  on_demand\n }\n" };
+    let _caddy = caddy_with(&edge, &files, &site, &[SHOP]);
     assert_eq!(edge.ca.relay.count("newOrder"), 1);
     let refused = edge.curl(&format!("https://{BLOG}/")).run().unwrap();
     assert_ne!(refused.status, 200, "{refused:?}");
@@ -212,31 +203,12 @@ fn caddy_on_demand_asks_an_instance_and_obtains_for_its_names_alone() {
 
 /// Caddy in the place of instance A, once it serves.
 fn caddy(edge: &Edge, files: &Path, names: &[&str]) -> Process {
-    caddy_with(edge, files, "", &names.join(", "), "", names)
+    caddy_with(edge, files, &Site { address: &names.join(", "), ..Site::default() }, names)
 }
 
-/// The same with lines of its own in the global options, another address and lines of its own in the site.
-fn caddy_with(
-    edge: &Edge,
-    files: &Path,
-    options: &str,
-    address: &str,
-    site: &str,
-    names: &[&str],
-) -> Process {
-    let config = edge.folder().join("Caddyfile");
-    let (directory, roots) = (edge.ca.directory(), edge.ca.directory_roots().display());
-    let text = format!(
-        "{{\n admin off\n storage file_system {}\n acme_ca {directory}\n acme_ca_root {roots}\n email operator@example.com\n{options} \
-         default_bind {}\n}}\n{address} {{\n{site} respond \"caddy\"\n}}\n",
-        files.display(),
-        Edge::https(Place::A).ip(),
-    );
-    fs::write(&config, text).unwrap();
-    let mut command = process::command("caddy");
-    command.args(["run", "--adapter", "caddyfile", "--config"]).arg(&config);
-    command.env("HOME", edge.folder());
-    let mut caddy = Process::start(&edge.network.edge, "caddy", command, edge.folder()).unwrap();
+/// The same with more in its Caddyfile.
+fn caddy_with(edge: &Edge, files: &Path, site: &Site<'_>, names: &[&str]) -> Process {
+    let mut caddy = testbed::caddy::start(edge, files, site).unwrap();
     caddy
         .wait_until("Caddy to serve", Duration::from_secs(20), || {
             for name in names {

@@ -7,13 +7,14 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     net::SocketAddr,
     rc::Rc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use dynoxide::Database;
+use dynoxide::{Database, ImportOptions, Item};
 use http_body_util::BodyExt;
 use hyper::{Request, Response, body::Incoming, http::request::Parts};
 use rustls::{ClientConfig, RootCertStore};
@@ -28,8 +29,8 @@ use crate::{
 };
 
 /// The two engines and what stands before them.
-#[derive(Debug)]
 pub(super) struct Replicas {
+    databases: [Database; 2],
     _front: Service,
     _first: Service,
     _second: Service,
@@ -38,20 +39,35 @@ pub(super) struct Replicas {
 impl Replicas {
     /// Starts them, empty, inside `edge`; `address` is where they are spoken to.
     pub(super) fn start(edge: &Namespace, address: SocketAddr) -> anyhow::Result<Self> {
-        let (first, second) = (engine(edge, PORT_FIRST)?, engine(edge, PORT_SECOND)?);
+        let databases = [Database::memory()?, Database::memory()?];
+        let [first, second] = databases.clone();
+        let (first, second) = (engine(edge, PORT_FIRST, first)?, engine(edge, PORT_SECOND, second)?);
         let front = Service::start(edge, address, |listener| {
             let nobody = RootCertStore::empty();
             let tls = ClientConfig::builder().with_root_certificates(nobody).with_no_client_auth();
             let front = Rc::new(Front { client: relay::client(tls), late: Mutex::default() });
             service::http(listener, None, move |request| Rc::clone(&front).answer(request))
         })?;
-        Ok(Self { _front: front, _first: first, _second: second })
+        Ok(Self { databases, _front: front, _first: first, _second: second })
+    }
+
+    /// Puts `items` into `table` of both at once.
+    pub(super) fn import(&self, table: &str, items: &[Item]) -> anyhow::Result<()> {
+        for database in &self.databases {
+            database.import_items(table, items.to_vec(), ImportOptions::default())?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Replicas {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replicas").finish_non_exhaustive()
     }
 }
 
 /// A `DynamoDB` API over an engine in memory.
-fn engine(edge: &Namespace, port: u16) -> anyhow::Result<Service> {
-    let database = Database::memory()?;
+fn engine(edge: &Namespace, port: u16, database: Database) -> anyhow::Result<Service> {
     Service::start(edge, SocketAddr::new(LOOPBACK, port), |listener| async {
         let ended = dynoxide::server::serve_with_shutdown(listener, database, std::future::pending()).await;
         if let Err(error) = ended {

@@ -12,7 +12,10 @@ use anyhow::{Context, ensure};
 use super::{haproxy, nginx::Nginx, subject::Subject};
 use crate::{
     authority::Authority,
-    bench::report::{Report, Row},
+    bench::{
+        report::{Report, Row},
+        settled,
+    },
     non_reader::{Ask, several},
     wait,
 };
@@ -77,9 +80,10 @@ fn held(subject: &Subject, ask: &Ask) -> anyhow::Result<Held> {
     let to = SocketAddr::from((Ipv4Addr::LOCALHOST, subject.port()));
     // What the first connections cost once, for certificates and caches, is nobody's.
     drop(several(2, to, "localhost", roots, &Ask::Http1 { path: "/".to_owned() })?);
-    let before = settled(subject)?;
+    let resident = || subject.resident_bytes();
+    let before = settled(resident)?;
     let clients = several(CONNECTIONS as usize, to, "localhost", roots, ask)?;
-    let held = settled(subject)?;
+    let held = settled(resident)?;
     drop(clients);
     let gone = Instant::now();
     let left = wait::until("the time to release it", AFTERWARDS * 2, || {
@@ -90,25 +94,10 @@ fn held(subject: &Subject, ask: &Ask) -> anyhow::Result<Held> {
     Ok(Held { held: each(held), left: each(left) })
 }
 
-/// Resident bytes once they have stopped growing.
-fn settled(subject: &Subject) -> anyhow::Result<u64> {
-    let (mut last, mut since) = (0, Instant::now());
-    wait::until("memory that does not grow", PATIENCE, || {
-        let now = subject.resident_bytes()?;
-        if now > last {
-            (last, since) = (now, Instant::now());
-        }
-        ensure!(since.elapsed() >= STILL, "{last} bytes for {:?}", since.elapsed());
-        Ok(last)
-    })
-}
-
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
 fn kib(bytes: u64) -> f64 {
     bytes as f64 / 1024.0
 }
 
 const CONNECTIONS: u32 = 50;
-const PATIENCE: Duration = Duration::from_mins(1);
-const STILL: Duration = Duration::from_secs(2);
 const AFTERWARDS: Duration = Duration::from_secs(5);

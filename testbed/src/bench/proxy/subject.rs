@@ -12,12 +12,11 @@ use anyhow::{Context, ensure};
 use nix::{
     sched::{CpuSet, sched_getaffinity},
     sys::signal::{Signal, kill},
-    time::ClockId,
     unistd::Pid,
 };
 
 use super::{client::Client, nginx::Nginx};
-use crate::process::status_bytes;
+use crate::process::{self, status_bytes};
 
 /// A running proxy, or the upstream behind all of them.
 pub(super) struct Subject {
@@ -151,7 +150,7 @@ impl Subject {
     pub(super) fn cpu(&self) -> anyhow::Result<Duration> {
         let mut spent = Duration::ZERO;
         for pid in family(self.child.id())? {
-            spent += Duration::from(ClockId::pid_cpu_clock_id(pid)?.now()?);
+            spent += process::cpu(pid)?;
         }
         Ok(spent)
     }
