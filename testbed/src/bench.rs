@@ -1,6 +1,7 @@
 //! Measurements, each as ratios to a base in the same run. A missed goal is printed; a measurement that could not be made fails.
 
 pub mod certificates;
+pub mod domains;
 pub mod guard;
 pub mod proxy;
 pub mod report;

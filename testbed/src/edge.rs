@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use dynoxide::Database;
 use tempfile::TempDir;
 
 use crate::{
@@ -38,28 +39,42 @@ impl Edge {
     pub fn start() -> anyhow::Result<Self> {
         let folder = folder()?;
         let network = Network::create(folder.path())?;
-        Self::around(network, LOOPBACK, folder)
+        Self::around(network, LOOPBACK, folder, None)
+    }
+
+    /// The same, whose table is `database`: its indexes follow its items at once.
+    pub fn start_over(database: Database) -> anyhow::Result<Self> {
+        let folder = folder()?;
+        let network = Network::create(folder.path())?;
+        Self::around(network, LOOPBACK, folder, Some(database))
     }
 
     /// An edge of virtual machines: table and upstream are at [`HOST`], and `place`s are machines.
     pub fn of_machines() -> anyhow::Result<Self> {
         let folder = folder()?;
         let network = Network::of_machines(folder.path())?;
-        Self::around(network, IpAddr::V4(HOST), folder)
+        Self::around(network, IpAddr::V4(HOST), folder, None)
     }
 
     /// An edge of a fleet, whose machines are namespaces of their own ([`Network::of_fleet`]): table and upstream are at [`HOST`].
     pub fn of_fleet() -> anyhow::Result<Self> {
         let folder = folder()?;
         let network = Network::of_fleet(folder.path())?;
-        Self::around(network, IpAddr::V4(HOST), folder)
+        Self::around(network, IpAddr::V4(HOST), folder, None)
+    }
+
+    /// The same, whose table is `database`: its indexes follow its items at once.
+    pub fn of_fleet_over(database: Database) -> anyhow::Result<Self> {
+        let folder = folder()?;
+        let network = Network::of_fleet(folder.path())?;
+        Self::around(network, IpAddr::V4(HOST), folder, Some(database))
     }
 
     /// The edge of `cargo xtask run`.
     pub fn plain() -> anyhow::Result<Self> {
         let folder = folder()?;
         let network = Network::plain(folder.path())?;
-        Self::around(network, LOOPBACK, folder)
+        Self::around(network, LOOPBACK, folder, None)
     }
 
     /// Where files of this run lie.
@@ -132,10 +147,18 @@ impl Edge {
         SocketAddr::new(IpAddr::V4(place.v4()), 443)
     }
 
-    fn around(network: Network, services: IpAddr, folder: TempDir) -> anyhow::Result<Self> {
+    fn around(
+        network: Network,
+        services: IpAddr,
+        folder: TempDir,
+        database: Option<Database>,
+    ) -> anyhow::Result<Self> {
         let authority = Authority::create(folder.path())?;
         let upstream = Upstream::start(&network.edge, services, &authority)?;
-        let table = Table::start(&network.edge, services)?;
+        let table = match database {
+            None => Table::start(&network.edge, services)?,
+            Some(database) => Table::start_over(&network.edge, services, database)?,
+        };
         let ca = Pebble::start(&network.client, &authority, folder.path())?;
         Ok(Self { ca, upstream, table, authority, network: Arc::new(network), folder })
     }

@@ -31,6 +31,9 @@ fn main() -> ExitCode {
         Command::BenchPeers { binary, rounds } => {
             testbed::bench::proxy::peers::run(&testbed::edge::root(), &binary, rounds)
         }
+        Command::BenchDomains { binary, extent } => {
+            testbed::bench::domains::run(&testbed::edge::root(), &binary, extent)
+        }
         Command::Conformance { binary, only } => testbed::conformance::run(&binary, only.as_deref()),
         Command::Soak { binary, io, minutes } => soak(&binary, &io, minutes),
         Command::Upgrades { binary, io, upgrades, reloads } => {
@@ -131,6 +134,14 @@ enum Command {
         /// How often each is measured, to see that it can be
         #[arg(long)]
         rounds: Option<usize>,
+    },
+    /// Lists, searches, new names, changes and a start with many domains
+    BenchDomains {
+        /// A release build of gatehouse
+        #[arg(long)]
+        binary: PathBuf,
+        #[command(flatten)]
+        extent: testbed::bench::domains::Extent,
     },
     /// Programs of others judge it
     Conformance {

@@ -3,9 +3,12 @@
 
 mod replicas;
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
 
-use dynoxide::Item;
+use dynoxide::{Database, Item};
 use hyper::http::request::Parts;
 use serde_json::Value;
 
@@ -14,6 +17,7 @@ use crate::{
     namespace::Namespace,
     network::LOOPBACK,
     relay::{Place, Relay},
+    service::Service,
 };
 
 /// A table server at the edge. It counts `<Operation> <table>`, once for each table an operation touches.
@@ -22,18 +26,53 @@ pub struct Table {
     /// What stands in front of it.
     pub relay: Relay,
     address: SocketAddr,
-    replicas: Replicas,
+    engines: Engines,
+}
+
+/// What answers for it.
+#[derive(Debug)]
+enum Engines {
+    Replicas(Replicas),
+    One(One),
+}
+
+/// One engine, and its server, which answers until it is dropped.
+struct One {
+    database: Database,
+    _server: Service,
+}
+
+impl fmt::Debug for One {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("One").finish_non_exhaustive()
+    }
 }
 
 impl Table {
     /// Starts it, empty, at `address` inside `edge`.
     pub fn start(edge: &Namespace, address: IpAddr) -> anyhow::Result<Self> {
+        Self::before(edge, address, |behind| Ok(Engines::Replicas(Replicas::start(edge, behind)?)))
+    }
+
+    /// The same over one engine, whose indexes follow its items at once.
+    pub fn start_over(edge: &Namespace, address: IpAddr, database: Database) -> anyhow::Result<Self> {
+        Self::before(edge, address, |behind| {
+            let server = replicas::engine(edge, behind, database.clone())?;
+            Ok(Engines::One(One { database, _server: server }))
+        })
+    }
+
+    fn before(
+        edge: &Namespace,
+        address: IpAddr,
+        start: impl FnOnce(SocketAddr) -> anyhow::Result<Engines>,
+    ) -> anyhow::Result<Self> {
         let address = SocketAddr::new(address, PORT);
         let behind = SocketAddr::new(LOOPBACK, PORT_BEHIND);
-        let replicas = Replicas::start(edge, behind)?;
+        let engines = start(behind)?;
         let place = Place { address, tls: None, behind: format!("http://{behind}"), roots: None };
         let relay = Relay::start(edge, place, classify)?;
-        Ok(Self { relay, address, replicas })
+        Ok(Self { relay, address, engines })
     }
 
     /// The endpoint as Gatehouse is told it.
@@ -44,23 +83,33 @@ impl Table {
 
     /// Puts `items` into `table` as if they had been there from the start, for more than calls could put.
     pub fn import(&self, table: &str, items: &[Item]) -> anyhow::Result<()> {
-        self.replicas.import(table, items)
+        match &self.engines {
+            Engines::Replicas(replicas) => replicas.import(table, items),
+            Engines::One(one) => replicas::import(&one.database, table, items),
+        }
     }
 
     /// How many reads of `table` there were, by whichever operation.
     #[must_use]
     pub fn reads(&self, table: &str) -> u64 {
-        ["GetItem", "BatchGetItem", "Query", "Scan"]
-            .iter()
-            .map(|operation| self.relay.count(&format!("{operation} {table}")))
-            .sum()
+        READS.iter().map(|operation| self.relay.count(&format!("{operation} {table}"))).sum()
+    }
+
+    /// How many calls read something, those that wanted it as it is and those that took it as it was.
+    #[must_use]
+    pub fn read_calls(&self) -> [u64; 2] {
+        [CONSISTENT, EVENTUAL].map(|kind| self.relay.count(kind))
     }
 }
 
 fn classify(parts: &Parts, body: &[u8]) -> Vec<String> {
     let operation = operation(parts);
     let body = serde_json::from_slice(body).unwrap_or(Value::Null);
-    tables(&body).into_iter().map(|table| format!("{operation} {table}")).collect()
+    let mut names: Vec<_> = tables(&body).into_iter().map(|table| format!("{operation} {table}")).collect();
+    if READS.contains(&operation) {
+        names.push(if replicas::insists(&body) { CONSISTENT } else { EVENTUAL }.to_owned());
+    }
+    names
 }
 
 /// The API's operation a request asks for.
@@ -87,6 +136,9 @@ fn tables(body: &Value) -> Vec<String> {
     names
 }
 
+const READS: [&str; 4] = ["GetItem", "BatchGetItem", "Query", "Scan"];
+const CONSISTENT: &str = "consistent reads";
+const EVENTUAL: &str = "eventually consistent reads";
 const PORT: u16 = 8_000;
 const PORT_BEHIND: u16 = 8_001;
 

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use xshell::cmd;
 
-use crate::{build_ebpf, package, setup, shell};
+use crate::{build_ebpf, cost, package, setup, shell};
 
 /// What is measured.
 #[derive(Clone, Copy, ValueEnum)]
@@ -19,6 +19,8 @@ pub(crate) enum Name {
     Certificates,
     /// Nanoseconds per packet of the guard
     Guard,
+    /// Lists, searches, new names and changes with many domains; a start with a million of them, and what they cost at rest
+    Domains,
 }
 
 /// Builds what is shipped, and measures.
@@ -42,6 +44,12 @@ pub(crate) fn run(name: Name) -> anyhow::Result<()> {
             cmd!(shell, "{testbed} bench-certificates --binary {gatehouse}").quiet().run()?;
         }
         Name::Guard => cmd!(shell, "{testbed} bench-guard").quiet().run()?,
+        Name::Domains => {
+            let price = cost::million_reads(&shell)?.to_string();
+            cmd!(shell, "{testbed} bench-domains --binary {gatehouse} --million-reads {price}")
+                .quiet()
+                .run()?;
+        }
     }
     Ok(())
 }

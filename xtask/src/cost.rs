@@ -12,6 +12,7 @@ use std::fs;
 
 use anyhow::Context;
 use clap::Args;
+use xshell::Shell;
 
 use self::{
     bill::Bill,
@@ -63,9 +64,7 @@ pub(crate) struct CostArguments {
 
 /// Prints the bill.
 pub(crate) fn run(arguments: CostArguments) -> anyhow::Result<()> {
-    let path = shell()?.current_dir().join("infra/prices.json");
-    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let prices = Prices::read(&text).with_context(|| path.display().to_string())?;
+    let prices = prices(&shell()?)?;
     let json = arguments.json;
     let fleet = Fleet::from(arguments);
     let bill = Bill::of(&fleet, &prices)?;
@@ -75,6 +74,17 @@ pub(crate) fn run(arguments: CostArguments) -> anyhow::Result<()> {
         print!("{}", bill.text());
     }
     Ok(())
+}
+
+/// What a million read units of the tables cost.
+pub(crate) fn million_reads(shell: &Shell) -> anyhow::Result<f64> {
+    Ok(prices(shell)?.of("table_reads")?.of_unit)
+}
+
+fn prices(shell: &Shell) -> anyhow::Result<Prices> {
+    let path = shell.current_dir().join("infra/prices.json");
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    Prices::read(&text).with_context(|| path.display().to_string())
 }
 
 impl From<CostArguments> for Fleet {

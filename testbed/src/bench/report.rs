@@ -89,8 +89,9 @@ impl Report {
     }
 
     fn table(&self) -> String {
+        let width = self.rows.iter().map(|row| row.work.chars().count()).fold(34, usize::max);
         let head = format!(
-            "{:<34} {:<18} {:>10} {:<6} {:>19} {:>7}",
+            "{:<width$} {:<18} {:>10} {:<6} {:>19} {:>7}",
             "work", "subject", "median", "unit", "spread", "ratio"
         );
         let lines = self.rows.iter().map(|row| {
@@ -102,7 +103,7 @@ impl Report {
                 (None, _) => String::new(),
             };
             let (work, subject, value, unit) = (&row.work, &row.subject, row.value, row.unit);
-            format!("{work:<34} {subject:<18} {value:>10.1} {unit:<6} {spread:>19} {ratio:>7}{goal}")
+            format!("{work:<width$} {subject:<18} {value:>10.1} {unit:<6} {spread:>19} {ratio:>7}{goal}")
         });
         std::iter::once(head).chain(lines).collect::<Vec<_>>().join("\n")
     }
@@ -114,6 +115,21 @@ pub fn median(samples: &[f64]) -> Option<f64> {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied()
+}
+
+/// The least of `samples` that so large a `share` of them do not exceed; `None` without samples.
+#[must_use]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rank among samples that were taken one by one"
+)]
+pub fn quantile(samples: &[f64], share: f64) -> Option<f64> {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (sorted.len() as f64 * share).ceil().max(1.0) as usize;
+    sorted.get(rank - 1).copied()
 }
 
 /// The first line a command prints, on either stream; empty when it cannot be run.
@@ -144,5 +160,15 @@ mod tests {
             (20.0, [10.0, 30.0], Some(0.5), Some(true))
         );
         assert!(Row::of("work", "subject", "us", Vec::new()).is_none());
+    }
+
+    #[test]
+    fn a_quantile_is_a_sample_that_its_share_does_not_exceed() {
+        let hundred: Vec<f64> = (1..=100).rev().map(f64::from).collect();
+        for (share, wanted) in [(0.0, 1.0), (0.5, 50.0), (0.99, 99.0), (0.995, 100.0), (1.0, 100.0)] {
+            assert_eq!(quantile(&hundred, share), Some(wanted), "{share}");
+        }
+        assert_eq!(quantile(&[7.0], 0.99), Some(7.0));
+        assert_eq!(quantile(&[], 0.5), None);
     }
 }

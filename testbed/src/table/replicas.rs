@@ -41,7 +41,8 @@ impl Replicas {
     pub(super) fn start(edge: &Namespace, address: SocketAddr) -> anyhow::Result<Self> {
         let databases = [Database::memory()?, Database::memory()?];
         let [first, second] = databases.clone();
-        let (first, second) = (engine(edge, PORT_FIRST, first)?, engine(edge, PORT_SECOND, second)?);
+        let engine = |port, database| engine(edge, SocketAddr::new(LOOPBACK, port), database);
+        let (first, second) = (engine(PORT_FIRST, first)?, engine(PORT_SECOND, second)?);
         let front = Service::start(edge, address, |listener| {
             let nobody = RootCertStore::empty();
             let tls = ClientConfig::builder().with_root_certificates(nobody).with_no_client_auth();
@@ -53,10 +54,7 @@ impl Replicas {
 
     /// Puts `items` into `table` of both at once.
     pub(super) fn import(&self, table: &str, items: &[Item]) -> anyhow::Result<()> {
-        for database in &self.databases {
-            database.import_items(table, items.to_vec(), ImportOptions::default())?;
-        }
-        Ok(())
+        self.databases.iter().try_for_each(|database| import(database, table, items))
     }
 }
 
@@ -66,9 +64,15 @@ impl fmt::Debug for Replicas {
     }
 }
 
-/// A `DynamoDB` API over an engine in memory.
-fn engine(edge: &Namespace, port: u16, database: Database) -> anyhow::Result<Service> {
-    Service::start(edge, SocketAddr::new(LOOPBACK, port), |listener| async {
+/// Puts `items` into `table` of `database` at once.
+pub(super) fn import(database: &Database, table: &str, items: &[Item]) -> anyhow::Result<()> {
+    database.import_items(table, items.to_vec(), ImportOptions::default())?;
+    Ok(())
+}
+
+/// A `DynamoDB` API over an engine.
+pub(super) fn engine(edge: &Namespace, address: SocketAddr, database: Database) -> anyhow::Result<Service> {
+    Service::start(edge, address, |listener| async {
         let ended = dynoxide::server::serve_with_shutdown(listener, database, std::future::pending()).await;
         if let Err(error) = ended {
             eprintln!("a table's server ended: {error}");
@@ -159,7 +163,7 @@ fn kind(head: &Parts, body: &[u8]) -> Kind {
 }
 
 /// Whether every table that is read is read consistently.
-fn insists(body: &Value) -> bool {
+pub(super) fn insists(body: &Value) -> bool {
     let asks = |read: &Value| read.get("ConsistentRead").and_then(Value::as_bool).unwrap_or(false);
     match body.get("RequestItems").and_then(Value::as_object) {
         Some(tables) => tables.values().all(asks),
