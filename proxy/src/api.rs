@@ -20,6 +20,7 @@ mod problem;
 mod rate;
 mod resource;
 mod retry;
+mod search;
 mod server;
 mod setup;
 #[cfg(test)]

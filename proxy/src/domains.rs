@@ -27,6 +27,7 @@ mod permission;
 mod permission_cache;
 mod refused;
 pub mod revision;
+mod search;
 mod seen_patterns;
 mod shards;
 mod snapshot;
@@ -56,11 +57,12 @@ pub use last_use::LastUse;
 pub use patterns::{Delta, Patterns};
 pub use permission::{Denial, DomainEntry, Permission, PermissionSource, UnknownReason};
 pub use revision::Revision;
+pub use search::Sought;
 pub use table_permission::permission_by_table;
 
 use crate::{
     clock, config,
-    name::ServerName,
+    name::{Pattern, ServerName},
     single_flight::SingleFlight,
     store::{Store, instant::Micros},
 };
@@ -322,6 +324,18 @@ impl Domains {
     #[must_use]
     pub fn listed_count(&self) -> usize {
         self.inner.registry.listed_count()
+    }
+
+    /// The first `most` entries of the table behind `behind` that are `sought`, in order, as memory knows them: a moment old, and entries of
+    /// the settings among them. `None` where memory does not hold the table. Looks at each entry: some ten milliseconds for a million.
+    #[must_use]
+    pub fn search(&self, sought: &Sought, behind: Option<&Pattern>, most: usize) -> Option<Vec<Pattern>> {
+        let is_read = match *self.inner.progress.borrow() {
+            ListingProgress::Loaded | ListingProgress::Degraded => true,
+            ListingProgress::Loading | ListingProgress::SourceDown => false,
+        };
+        let is_held = is_read && self.inner.table.is_some();
+        is_held.then(|| sought.find(&self.inner.registry.snapshot(), behind, most))
     }
 
     /// Denials as they happen.

@@ -22,6 +22,7 @@ use super::{
     openapi::{Changes, Queries},
     problem::{Problem, ProblemKind},
     resource::{ChangedResource, DnsRecords, DomainList, DomainResource},
+    search,
     wanted::{ChangeParameters, DomainPatch, ListParameters, NewDomain, RecordsParameters},
 };
 use crate::{
@@ -32,7 +33,7 @@ use crate::{
     },
     name::{self, Pattern},
     store::domain_table::{
-        self, DEFAULT_TENANT, DomainRecord, DomainStatus, ListPlace, ListQuery, Tenant,
+        self, DEFAULT_TENANT, DomainRecord, DomainStatus, ListQuery, Tenant,
         checks::{Checks, get_checked},
     },
     telemetry::admit_line,
@@ -68,9 +69,9 @@ pub(crate) async fn part(
         return Err(Problem::new(ProblemKind::Invalid, "prefix: no name is as long").of("prefix", prefix));
     }
     let cursors = Cursors::of(&holder.hash, &("domains", tenant, &prefix, status));
-    let place: Option<ListPlace> = cursor.map(|cursor| opened(&cursors, &cursor)).transpose()?;
+    let place = cursor.map(|cursor| opened(&cursors, &cursor)).transpose()?;
     let query = ListQuery { tenant, prefix: prefix.as_deref(), status, limit };
-    let part = domain_table::page(&api.instance.store, query, place).await?;
+    let part = search::part(api, query, place).await?;
     if let (Some(fault), Some(left_out)) = (part.malformed.first(), admit_line("api_malformed", "")) {
         tracing::warn!(error = %fault, left_out, "an item of the domains table is no entry, and left out of a list");
     }

@@ -107,6 +107,11 @@ impl NameRegistry {
         self.snapshot.load().served().count()
     }
 
+    /// The snapshot of this moment.
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
     /// How the entry of `name` came to deny it, if there is one.
     pub(super) fn withdrawal(&self, name: &ServerName) -> Option<Withdrawal> {
         self.snapshot.load().withdrawal(name)

@@ -50,7 +50,7 @@ pub(super) enum Applied {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct SnapshotEntry {
-    standing: EntryStanding,
+    status: DomainStatus,
     domain_entry: Arc<DomainEntry>,
 }
 
@@ -94,10 +94,7 @@ impl Snapshot {
             };
             concerned.insert(domain_entry.pattern.clone());
             concerned.extend(domain_entry.settings.counterpart(&domain.name).map(Pattern::Exact));
-            self.insert(SnapshotEntry {
-                standing: EntryStanding::Served,
-                domain_entry: Arc::new(domain_entry),
-            });
+            self.insert(SnapshotEntry { status: DomainStatus::Active, domain_entry: Arc::new(domain_entry) });
         }
         concerned
     }
@@ -107,7 +104,7 @@ impl Snapshot {
     pub(super) fn find(&self, name: &ServerName) -> SnapshotMatch {
         let mut removed = false;
         for entry in self.speakers(name) {
-            match entry.standing {
+            match entry.standing() {
                 EntryStanding::Served => return SnapshotMatch::Served(Arc::clone(&entry.domain_entry)),
                 EntryStanding::Suspended => return SnapshotMatch::Withdrawn,
                 EntryStanding::Removed => removed = true,
@@ -127,7 +124,7 @@ impl Snapshot {
 
     /// Which entry withdraws `name`, where one does.
     pub(super) fn withdrawal(&self, name: &ServerName) -> Option<Withdrawal> {
-        let of = |entry: &SnapshotEntry| match entry.standing {
+        let of = |entry: &SnapshotEntry| match entry.standing() {
             EntryStanding::Served => None,
             EntryStanding::Suspended => Some(Withdrawal::Suspended),
             EntryStanding::Removed => Some(Withdrawal::Removed),
@@ -190,14 +187,22 @@ impl Snapshot {
 
     /// Whether exactly this pattern is served: by an entry of its own, or a name as the other one of a pair.
     pub(super) fn serves(&self, pattern: &Pattern) -> bool {
-        let own = self.entry(pattern).map(|entry| entry.standing);
+        let own = self.entry(pattern).map(SnapshotEntry::standing);
         match (own, pattern) {
             (Some(EntryStanding::Served), _) => true,
             (Some(EntryStanding::Suspended), _) | (_, Pattern::Wildcard(_)) => false,
             (Some(EntryStanding::Removed) | None, Pattern::Exact(name)) => {
-                self.pairs.get(name).is_some_and(|entry| entry.standing == EntryStanding::Served)
+                self.pairs.get(name).is_some_and(|entry| entry.standing() == EntryStanding::Served)
             }
         }
+    }
+
+    /// What each entry covers, and its status; none of an entry of the settings, since the table may have another of the same pattern.
+    pub(super) fn statuses(&self) -> impl Iterator<Item = (&Pattern, Option<DomainStatus>)> {
+        self.entries().map(|entry| {
+            let is_static = entry.domain_entry.source == PermissionSource::Static;
+            (&entry.domain_entry.pattern, (!is_static).then_some(entry.status))
+        })
     }
 
     /// Patterns that are served, perhaps some of them twice.
@@ -213,7 +218,7 @@ impl Snapshot {
             .exact
             .iter()
             .chain(self.pairs.iter())
-            .filter(|(name, entry)| entry.standing != EntryStanding::Removed && wildcard.covers(name));
+            .filter(|(name, entry)| entry.standing() != EntryStanding::Removed && wildcard.covers(name));
         entries.map(|(_, entry)| &*entry.domain_entry.tenant)
     }
 
@@ -249,7 +254,11 @@ impl Snapshot {
 
 impl SnapshotEntry {
     fn of(record: &DomainRecord) -> Self {
-        Self { standing: EntryStanding::of(record.status), domain_entry: Arc::new(site_of(record)) }
+        Self { status: record.status, domain_entry: Arc::new(site_of(record)) }
+    }
+
+    fn standing(&self) -> EntryStanding {
+        EntryStanding::of(self.status)
     }
 
     /// The other name of its pair.
@@ -259,7 +268,7 @@ impl SnapshotEntry {
 
     /// Whether it is what [`SnapshotEntry::of`] would make of `record`, its place in the feed apart.
     fn says(&self, record: &DomainRecord) -> bool {
-        self.standing == EntryStanding::of(record.status)
+        self.status == record.status
             && self.domain_entry.target == record.target
             && self.domain_entry.settings == record.settings
             && *self.domain_entry.tenant == *record.tenant

@@ -17,7 +17,7 @@ use aws_sdk_dynamodb::{
 };
 
 pub use super::tenant::{DEFAULT_TENANT, NoTenant, Tenant};
-pub use page::{ListPage, ListPlace, ListQuery, page};
+pub use page::{ListPage, ListPlace, ListQuery, named, page};
 pub use record::{DomainRecord, DomainStatus, SHARDS, Shard};
 pub use reindex::{Reindexed, reindex};
 pub use settings::SettingsMap;

@@ -5,6 +5,7 @@ pub(crate) mod client;
 mod description;
 mod idempotency;
 mod quotas;
+mod searches;
 
 use std::{
     io::{Read as _, Write as _},

@@ -89,9 +89,12 @@ impl Report {
     }
 
     fn table(&self) -> String {
-        let width = self.rows.iter().map(|row| row.work.chars().count()).fold(34, usize::max);
+        let longest = |least, text: fn(&Row) -> &str| {
+            self.rows.iter().map(|row| text(row).chars().count()).fold(least, usize::max)
+        };
+        let (width, by) = (longest(34, |row| &row.work), longest(18, |row| &row.subject));
         let head = format!(
-            "{:<width$} {:<18} {:>10} {:<6} {:>19} {:>7}",
+            "{:<width$} {:<by$} {:>10} {:<7} {:>19} {:>7}",
             "work", "subject", "median", "unit", "spread", "ratio"
         );
         let lines = self.rows.iter().map(|row| {
@@ -103,7 +106,10 @@ impl Report {
                 (None, _) => String::new(),
             };
             let (work, subject, value, unit) = (&row.work, &row.subject, row.value, row.unit);
-            format!("{work:<width$} {subject:<18} {value:>10.1} {unit:<6} {spread:>19} {ratio:>7}{goal}")
+            let digits = if value.abs() < 10.0 { 2 } else { 1 };
+            format!(
+                "{work:<width$} {subject:<by$} {value:>10.digits$} {unit:<7} {spread:>19} {ratio:>7}{goal}"
+            )
         });
         std::iter::once(head).chain(lines).collect::<Vec<_>>().join("\n")
     }

@@ -7,7 +7,7 @@ use super::{
     prices::Prices,
     usage::{
         DUE_SHARDS, FEEDS, FOLLOW_SECONDS, IDLE_POLL_SECONDS, MONTH_SECONDS, REGION_ALARMS,
-        REGION_DASHBOARDS, RENEWAL_PERIOD_SECONDS, REPORT_SECONDS, Usage, busy_share,
+        REGION_DASHBOARDS, RENEWAL_PERIOD_SECONDS, REPORT_SECONDS, Usage, WHOLE_READING_HOURS, busy_share,
     },
 };
 
@@ -97,6 +97,19 @@ fn a_busy_instance_reads_the_feed_each_second_and_an_idle_one_each_half_minute()
     assert_near(more / 1e6, (feed - feed / IDLE_POLL_SECONDS) * 0.5 / 1e6);
     let slower = Usage::of(&fleet("--domains 0 --requests 100000000 --poll 5"));
     assert_near((busy.read_units - slower.read_units) / 1e6, feed * 0.8 * 0.5 / 1e6);
+}
+
+/// `domains::feed` reads the whole feed so often; that an index row has some 250 bytes, docs/deploying.md says, too.
+#[test]
+fn the_whole_table_is_read_each_hour_by_each_instance() {
+    let reads = |options: &str| Usage::of(&fleet(options)).read_units;
+    let orders = 1e6 / 2.0 * 17.0;
+    let one = reads("--domains 1000000") - reads("--domains 0") - orders;
+    assert_near(one / 1e6, 720.0 * 250.0 / 4096.0 / 2.0);
+    let three = reads("--domains 1000000 --instances 3") - reads("--domains 0 --instances 3") - orders;
+    assert_near(three / 1e6, 3.0 * one / 1e6);
+    let feed = include_str!("../../../proxy/src/domains/feed.rs");
+    assert!(feed.contains(&format!("FULL_PERIOD: Duration = Duration::from_hours({WHOLE_READING_HOURS});")));
 }
 
 /// A client each minute finds the instance awake for the part of it that chance gives: 1 - 1/e.

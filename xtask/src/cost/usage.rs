@@ -12,6 +12,12 @@ const GIGABYTE: f64 = 1e9;
 const EVENTUAL: f64 = 0.5;
 const CONSISTENT: f64 = 1.0;
 
+/// The feed is read whole each hour, in calls of a megabyte, which are charged by what they read; of entries with few settings a row has
+/// some 250 bytes.
+pub(super) const WHOLE_READING_HOURS: f64 = 1.0;
+const ROW_BYTES: f64 = 250.0;
+/// What a read unit reads.
+const UNIT_BYTES: f64 = 4_096.0;
 /// Partitions of the feed, each a query (`domains.poll` says: "each read is four calls").
 pub(super) const FEEDS: f64 = 4.0;
 /// `domains.idle_poll`.
@@ -108,7 +114,7 @@ impl Usage {
         let checks = if fleet.is_verifying { fleet.domains * MONTH_DAYS * CHECKS_A_DAY } else { 0.0 };
         let abroad = (fleet.regions - 1.0) * fleet.instances;
         Self {
-            read_units: instances * (polling.read_units + followed * CHAIN_READ)
+            read_units: instances * (polling.read_units + whole_readings(fleet) + followed * CHAIN_READ)
                 + orders * ORDER_READS
                 + checks * CONSISTENT,
             write_units: orders * ORDER_WRITES + questions * QUESTION_WRITES + checks + instances * REPORTS,
@@ -122,7 +128,10 @@ impl Usage {
             function_gb_seconds: fleet.regions * FUNCTION_GB_SECONDS,
             log_gigabytes: fleet.regions * FUNCTION_CALLS * FUNCTION_LOG_BYTES / GIGABYTE,
             internet_gigabytes: (fleet.gigabytes - FREE_GIGABYTES).max(0.0),
-            region_gigabytes: abroad * ((polling.calls + REPORTS) * ANSWER_BYTES + followed * CHAIN_BYTES)
+            region_gigabytes: abroad
+                * ((polling.calls + REPORTS) * ANSWER_BYTES
+                    + whole_readings(fleet) / EVENTUAL * UNIT_BYTES
+                    + followed * CHAIN_BYTES)
                 / GIGABYTE,
         }
     }
@@ -142,6 +151,11 @@ fn polling(fleet: &Fleet) -> Polling {
     let consistent =
         BUDGET_QUERIES * searches + MONTH_SECONDS / FOLLOW_SECONDS + MONTH_SECONDS / TICKETS_SECONDS;
     Polling { calls: eventual + consistent, read_units: eventual * EVENTUAL + consistent * CONSISTENT }
+}
+
+/// Units of an instance's whole readings of the feed.
+fn whole_readings(fleet: &Fleet) -> f64 {
+    MONTH_HOURS / WHOLE_READING_HOURS * fleet.domains * ROW_BYTES / UNIT_BYTES * EVENTUAL
 }
 
 /// The part of the time in which an instance polls as one with clients, if they come at random.

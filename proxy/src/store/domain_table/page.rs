@@ -86,9 +86,13 @@ pub async fn page(
             break;
         }
     }
-    let mut page = entries(store, &names).await?;
+    Ok(ListPage { next, ..named(store, query, &names).await? })
+}
+
+/// Those entries of `names`, 100 at most, that are of `query` now, in their order.
+pub async fn named(store: &Store, query: ListQuery<'_>, names: &[Pattern]) -> Result<ListPage, StoreError> {
+    let mut page = entries(store, names).await?;
     page.records.retain(|record| query.means(record));
-    page.next = next;
     Ok(page)
 }
 

@@ -62,7 +62,7 @@ fn entry(model: &Item, number: u32) -> Item {
 /// The entry that the others are made of.
 pub(super) const MODEL: &str = "model.customer.test";
 /// One in so many is suspended.
-const SUSPENDED: u32 = 10_000;
+const SUSPENDED: u32 = 9_999;
 /// By its default name.
 const TABLE: &str = "gatehouse-domains";
 /// Times it, no two numbers are the same: it is odd.

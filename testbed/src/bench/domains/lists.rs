@@ -29,7 +29,8 @@ pub(super) fn measure(report: &mut Report, binary: &Path) -> anyhow::Result<()> 
     let mut samples = vec![(Vec::new(), Vec::new()); ASKS.len()];
     for round in 0..ROUNDS {
         for (ask, (times, parts)) in ASKS.iter().zip(&mut samples) {
-            let number = round * (ENTRIES / ROUNDS) + ENTRIES / ROUNDS / 2;
+            // Of each partition of the feed in turn.
+            let number = round * (ENTRIES / ROUNDS) + ENTRIES / ROUNDS / 2 + round % 4;
             let found = ask.find(&operator, &session, number).with_context(|| ask.work.to_owned())?;
             times.push(found.millis);
             parts.push(f64::from(found.parts));
@@ -52,7 +53,9 @@ fn start(edge: &Edge, binary: &Path) -> anyhow::Result<Gatehouse> {
     let mut settings = edge.settings(Place::A, "auto");
     settings.text("log", "filter", "info");
     operator::open(&mut settings, Place::A.v4());
-    settings.command(&edge.network.edge, binary, &["domain", "add", entries::MODEL])?;
+    for command in [&["tables", "create"][..], &["domain", "add", entries::MODEL]] {
+        settings.command(&edge.network.edge, binary, command)?;
+    }
     let file = edge.folder().join(Place::A.label()).join("state/store.db");
     ensure!(file.exists(), "no store at {}", file.display());
     entries::fill(&Database::new(&file.to_string_lossy())?, ENTRIES)?;

@@ -1,0 +1,143 @@
+//! Entries of all tenants by what their names begin with or by their status, found in memory: no index of the table has that order, and who
+//! walked through all changes in search of a few would make a call for each two hundred entries.
+//! Not here: the entries as they are in the table now (`store::domain_table::named`).
+
+use std::collections::BinaryHeap;
+
+use super::snapshot::Snapshot;
+use crate::{name::Pattern, store::domain_table::DomainStatus};
+
+/// Which entries are looked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sought {
+    /// What their names begin with, as [`beginning`](crate::name::beginning) writes it; absent, with anything.
+    pub prefix: String,
+    /// With this status; absent, with any but `removed`.
+    pub status: Option<DomainStatus>,
+}
+
+impl Sought {
+    /// The first `most` behind `behind` of those in `snapshot`, in order; others may be among them that the settings list. It looks at each
+    /// entry, and holds `most`.
+    pub(super) fn find(&self, snapshot: &Snapshot, behind: Option<&Pattern>, most: usize) -> Vec<Pattern> {
+        let mut first = BinaryHeap::with_capacity(most.saturating_add(1));
+        for (pattern, status) in snapshot.statuses() {
+            if status.is_none_or(|status| self.means(status))
+                && behind.is_none_or(|behind| pattern > behind)
+                && first.peek().is_none_or(|last| first.len() < most || pattern < *last)
+                && self.begins(pattern)
+            {
+                first.push(pattern);
+                if first.len() > most {
+                    first.pop();
+                }
+            }
+        }
+        first.into_sorted_vec().into_iter().cloned().collect()
+    }
+
+    fn means(&self, status: DomainStatus) -> bool {
+        self.status.map_or(status != DomainStatus::Removed, |wanted| wanted == status)
+    }
+
+    fn begins(&self, pattern: &Pattern) -> bool {
+        let prefix = self.prefix.as_str();
+        match pattern {
+            Pattern::Exact(name) => name.as_str().starts_with(prefix),
+            Pattern::Wildcard(suffix) => match prefix.strip_prefix(WILDCARD) {
+                Some(rest) => suffix.as_str().starts_with(rest),
+                None => WILDCARD.starts_with(prefix),
+            },
+        }
+    }
+}
+
+const WILDCARD: &str = "*.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{DomainSettings, StaticDomain},
+        store::domain_table::{DomainRecord, SettingsMap},
+    };
+
+    fn pattern(text: &str) -> Pattern {
+        Pattern::parse(text).unwrap()
+    }
+
+    fn snapshot() -> Snapshot {
+        let listed = StaticDomain {
+            name: pattern("shop.listed.example"),
+            target: None,
+            settings: DomainSettings::default(),
+        };
+        let mut snapshot = Snapshot::of_static(&[listed]);
+        for (name, status) in [
+            ("shop.a.example", DomainStatus::Active),
+            ("shop.b.example", DomainStatus::Pending),
+            ("shop.c.example", DomainStatus::Suspended),
+            ("shop.d.example", DomainStatus::Failing),
+            ("shop.e.example", DomainStatus::Removed),
+            ("other.example", DomainStatus::Active),
+            ("*.shop.example", DomainStatus::Active),
+        ] {
+            snapshot.apply(&DomainRecord {
+                pattern: pattern(name),
+                target: None,
+                settings: DomainSettings::default(),
+                settings_map: SettingsMap::Absent,
+                status,
+                tenant: "default".to_owned(),
+                version: 1,
+                created_at: None,
+                changed_at: None,
+                expires_at: None,
+            });
+        }
+        snapshot
+    }
+
+    #[test]
+    fn a_search_finds_what_begins_so_or_has_the_status_and_what_the_settings_list() {
+        let snapshot = snapshot();
+        for (prefix, status, found) in [
+            ("shop.", None, "a b c d listed"),
+            ("shop.c", None, "c"),
+            ("", Some(DomainStatus::Pending), "b listed"),
+            ("", Some(DomainStatus::Failing), "d listed"),
+            ("", Some(DomainStatus::Removed), "e listed"),
+            ("shop.", Some(DomainStatus::Active), "a listed"),
+            ("shops", None, ""),
+        ] {
+            let sought = Sought { prefix: prefix.to_owned(), status };
+            let wanted: Vec<_> =
+                found.split_whitespace().map(|label| pattern(&format!("shop.{label}.example"))).collect();
+            assert_eq!(sought.find(&snapshot, None, 100), wanted, "{sought:?}");
+        }
+        for prefix in ["*", "*.", "*.sh", "*.shop.example"] {
+            let sought = Sought { prefix: prefix.to_owned(), status: None };
+            assert_eq!(sought.find(&snapshot, None, 100), [pattern("*.shop.example")], "{prefix}");
+        }
+    }
+
+    #[test]
+    fn parts_of_a_search_hold_each_entry_once_whatever_their_size() {
+        let (snapshot, sought) = (snapshot(), Sought::default());
+        let whole = sought.find(&snapshot, None, 100);
+        assert_eq!(whole.len(), 7);
+        for most in 1..=8 {
+            let mut parts: Vec<Pattern> = Vec::new();
+            loop {
+                let part = sought.find(&snapshot, parts.last(), most);
+                assert!(part.len() <= most, "{part:?}");
+                let is_last = part.len() < most;
+                parts.extend(part);
+                if is_last {
+                    break;
+                }
+            }
+            assert_eq!(parts, whole, "by {most}");
+        }
+    }
+}
