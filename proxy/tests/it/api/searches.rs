@@ -34,12 +34,12 @@ fn a_search_finds_in_its_first_part_whatever_was_changed_before() {
         table(&edge, "BatchWriteItem", &json!({ "RequestItems": { "gatehouse-domains": batch } }));
     }
     // A start reads the index, which follows.
-    let last = json!({
+    let latest = json!({
         "TableName": "gatehouse-domains", "IndexName": "feed", "ScanIndexForward": false, "Limit": 2,
         "KeyConditionExpression": "feed = :feed", "ExpressionAttributeValues": { ":feed": { "S": "0" } },
     });
     wait::until("the index", Duration::from_secs(20), || {
-        let seen = table(&edge, "Query", &last);
+        let seen = table(&edge, "Query", &latest);
         ensure!(seen["Items"].to_string().matches("needle-").count() == 2, "{seen}");
         Ok(())
     })
