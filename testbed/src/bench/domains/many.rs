@@ -46,7 +46,7 @@ pub(super) fn measure(
     }
     let work = format!("{count} entries at rest");
     pass(IDLE);
-    let calls = rest(report, &work, &edge)?;
+    let minute = rest(report, &work, &edge)?;
     for (subject, bytes) in [
         ("resident memory", process.resident_bytes()?),
         ("most of it since the start", process.peak_memory_bytes()?),
@@ -56,9 +56,10 @@ pub(super) fn measure(
     }
     let whole = whole_reading(&database)?;
     push_one(report, &work, "hourly full reading", "units", whole)?;
-    for (subject, units) in
-        [("month, changes", calls * MONTH_MINUTES), ("month, full readings", whole * MONTH_HOURS)]
-    {
+    for (subject, units) in [
+        ("a month of these reads", minute * MONTH_MINUTES),
+        ("a month of full readings", whole * MONTH_HOURS),
+    ] {
         push_one(report, &work, subject, "dollars", units / 1e6 * million_reads)?;
     }
     Ok(())

@@ -32,7 +32,7 @@ pub(super) fn measure(report: &mut Report, binary: &Path) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Milliseconds from the API's answer until curl has the first byte from `machine`, which it asks once the kernel there knows the name.
+/// Milliseconds from the API's answer until curl has that of `machine`, which it asks once the kernel there knows the name.
 fn served(fleet: &Fleet, machine: &Machine, name: &str) -> anyhow::Result<f64> {
     let mut api = fleet.operator().connect()?;
     api.add(name)?;
