@@ -62,7 +62,7 @@ pub use table_permission::permission_by_table;
 
 use crate::{
     clock, config,
-    name::{Pattern, ServerName},
+    name::ServerName,
     single_flight::SingleFlight,
     store::{Store, instant::Micros},
 };
@@ -324,18 +324,6 @@ impl Domains {
     #[must_use]
     pub fn listed_count(&self) -> usize {
         self.inner.registry.listed_count()
-    }
-
-    /// The first `most` entries of the table behind `behind` that are `sought`, in order, as memory knows them: a moment old, and entries of
-    /// the settings among them. `None` where memory does not hold the table. Looks at each entry: some ten milliseconds for a million.
-    #[must_use]
-    pub fn search(&self, sought: &Sought, behind: Option<&Pattern>, most: usize) -> Option<Vec<Pattern>> {
-        let is_read = match *self.inner.progress.borrow() {
-            ListingProgress::Loaded | ListingProgress::Degraded => true,
-            ListingProgress::Loading | ListingProgress::SourceDown => false,
-        };
-        let is_held = is_read && self.inner.table.is_some();
-        is_held.then(|| sought.find(&self.inner.registry.snapshot(), behind, most))
     }
 
     /// Denials as they happen.
