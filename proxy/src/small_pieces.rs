@@ -41,7 +41,7 @@ mod tests {
             (&[1], usize::MAX, 1),
             (&[1, 0, 1, 1], usize::MAX, 3),
             (&[1, 1, 1], 2, 2),
-            (&[1; 2 * ENOUGH], usize::MAX, ENOUGH),
+            (&vec![1; 2 * ENOUGH], usize::MAX, ENOUGH),
             (&[1, 9_000, 1], usize::MAX, 9_001),
         ] {
             let mut pieces = lengths.iter().map(|length| Bytes::from(vec![0; *length]));

@@ -114,7 +114,7 @@ fn write(queue: &Receiver<LogMessage>, mut out: impl Write, lost: &IntCounter) {
         is_amid_line = is_amid_line && write_most(b"\n", &mut out) == 0;
         let written = if is_amid_line { 0 } else { write_most(&batch, &mut out) };
         let (whole, unwritten) = batch.split_at_checked(written).unwrap_or_default();
-        lost.inc_by(unwritten.iter().filter(|byte| **byte == b'\n').count() as u64);
+        lost.inc_by(unwritten.split_inclusive(|byte| *byte == b'\n').count() as u64);
         is_amid_line |= whole.last().is_some_and(|byte| *byte != b'\n');
         batch.clear();
         drop(waiting);

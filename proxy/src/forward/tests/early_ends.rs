@@ -66,7 +66,7 @@ fn a_client_that_is_gone_behind_its_body_ends_its_request_over_http2_too() {
     });
 }
 
-/// RFC 9113 §8.1: END_STREAM may come in a DATA frame of its own.
+/// RFC 9113 §8.1: `END_STREAM` may come in a DATA frame of its own.
 #[test]
 fn a_response_without_a_body_that_ends_in_a_frame_of_its_own_is_whole() {
     on_both(&over_http2(), async |edge| {

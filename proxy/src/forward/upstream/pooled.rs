@@ -54,15 +54,18 @@ enum Carrier {
     },
 }
 
+/// What [`send_rest`] does.
+type SendsRest = Pin<Box<dyn Future<Output = ()>>>;
+
 struct Writer {
     task: JoinHandle<()>,
     /// What the task does.
-    sending: Rc<RefCell<Option<Pin<Box<dyn Future<Output = ()>>>>>>,
+    sending: Rc<RefCell<Option<SendsRest>>>,
 }
 
 impl Writer {
     fn spawn(sending: impl Future<Output = ()> + 'static) -> Self {
-        let sending: Pin<Box<dyn Future<Output = ()>>> = Box::pin(sending);
+        let sending: SendsRest = Box::pin(sending);
         let sending = Rc::new(RefCell::new(Some(sending)));
         let own = Rc::clone(&sending);
         let task = tokio::task::spawn_local(poll_fn(move |cx| {
