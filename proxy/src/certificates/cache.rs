@@ -104,6 +104,23 @@ impl Cache {
         found
     }
 
+    /// What nobody has asked for in the last minute and is in the last third of its life, or has ended: what ends first, first. Another has
+    /// long been ordered for it, perhaps by another instance.
+    pub(super) fn aged(&self, now: SystemTime, most: usize) -> Vec<PresentedCertificate> {
+        let mut found: Vec<_> = self
+            .entries()
+            .filter(|held| held.slot.since_confirmed(now) >= CONFIRMED_FOR)
+            .filter_map(|held| {
+                let certificate = held.slot.current.load_full()?;
+                let (begins, ends) = (certificate.not_before, certificate.not_after);
+                let third = ends.duration_since(begins).unwrap_or_default() / 3;
+                (ends <= now + third).then_some((ends, held))
+            })
+            .collect();
+        found.sort_by_key(|(ends, _)| *ends);
+        found.into_iter().take(most).map(|(_, held)| held).collect()
+    }
+
     /// Presents `candidate`, whatever was presented before: the table now holds it instead.
     pub(super) fn replace(&self, candidate: &Candidate, now: SystemTime) -> Arc<Slot> {
         let slot = self.keep(candidate, now);

@@ -1,5 +1,6 @@
 //! Following the table: a certificate that is replaced or deleted there before it expires is presented for a minute at most. Presented
-//! certificates are read again in the background, a hundred chains per call; those nobody asks for cost nothing until somebody does.
+//! certificates are read again in the background, a hundred chains per call; those nobody asks for cost nothing until somebody does, or until
+//! they would have been renewed: what is measured of certificates in memory is to be so of the fleet's.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -18,6 +19,7 @@ use super::{
 };
 use crate::{
     clock,
+    name::Pattern,
     store::{
         StoreError,
         certificate_table::{self, CHAINS, StoredItem},
@@ -28,6 +30,7 @@ use crate::{
 pub(super) async fn follow(inner: Arc<CertificatesInner>) {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut rounds = 0_u32;
     loop {
         ticks.tick().await;
         if let Err(error) = inner.follow_own(clock::wall()).await {
@@ -35,6 +38,10 @@ pub(super) async fn follow(inner: Arc<CertificatesInner>) {
             debug!(error, "the list of own certificates could not be read; what it said last counts");
         }
         round(&inner, clock::wall()).await;
+        rounds = rounds.wrapping_add(1);
+        if rounds.is_multiple_of(ROUNDS_OF_AN_HOUR) {
+            look_at_aged(&inner, clock::wall()).await;
+        }
     }
 }
 
@@ -55,6 +62,44 @@ pub(super) async fn round(inner: &CertificatesInner, now: SystemTime) {
             return;
         }
     }
+}
+
+/// Looks for what nobody asks for and would have been renewed by now. What has ended and was replaced by nothing stays for a while: it is
+/// missed, and told of.
+pub(super) async fn look_at_aged(inner: &CertificatesInner, now: SystemTime) {
+    let aged = inner.cache.aged(now, MOST);
+    for batch in aged.chunks(CHAINS) {
+        if let Err(error) = replace_aged(inner, batch, now).await {
+            let error: &dyn std::error::Error = &error;
+            debug!(error, "certificates that nobody asks for could not be compared with the table");
+            return;
+        }
+    }
+}
+
+async fn replace_aged(
+    inner: &CertificatesInner,
+    aged: &[PresentedCertificate],
+    now: SystemTime,
+) -> Result<(), StoreError> {
+    let places: Vec<_> = aged.iter().map(|held| (held.issuer.clone(), held.pattern.clone())).collect();
+    inner.metrics.reads.bump(Sought::Follow);
+    let chains = certificate_table::read_chains(&inner.store, &places).await?;
+    for (held, chain) in aged.iter().zip(chains) {
+        let Some(before) = held.slot.current.load_full() else { continue };
+        let has_ended = before.not_after <= now;
+        // A wildcard's may have taken its place.
+        if has_ended || compare(&before, &chain) != TableFinding::Same {
+            adopt(inner, held, now).await?;
+        }
+        let is_left = before.not_after + ENDED_KEPT <= now;
+        let is_covered =
+            matches!(&held.pattern, Pattern::Exact(name) if inner.cache.find(name, now).is_some());
+        if has_ended && held.slot.valid(now).is_none() && (is_left || is_covered) {
+            inner.cache.withdraw(&held.pattern);
+        }
+    }
+    Ok(())
 }
 
 /// Looks for `held` in the table, [`CHAINS`] at most.
@@ -127,5 +172,8 @@ async fn adopt(
 
 /// Twice in this is less than a minute: what is presented all the time never waits for the table.
 const PERIOD: Duration = Duration::from_secs(20);
+const ROUNDS_OF_AN_HOUR: u32 = 180;
+/// How long a certificate that has ended is told of where nobody asks for it any more.
+const ENDED_KEPT: Duration = Duration::from_hours(24);
 /// A hundred a second; what comes too late waits a moment for its own look when it is next asked for.
 const MOST: usize = 2_000;

@@ -50,7 +50,9 @@ pub use renewal_info::{
     RenewalInfo, RenewalInfoClaim, RenewalWindow, claim_renewal_info, due_renewal_info, end_renewal_info,
     find_renewal_info, put_renewal_info, settle_renewal_info, stop_renewal_info,
 };
-pub use renewals::{Claim, Due, DuePage, DueStart, bring_forward, claim, due, postpone, reschedule};
+pub use renewals::{
+    Claim, Due, DuePage, DueStart, Rescheduled, bring_forward, claim, due, postpone, reschedule,
+};
 
 pub use webhook_state::{
     MOST_DELIVERED, RefusedEvent, WebhookState, begin_again, find_delivered, find_webhook, list_webhooks,

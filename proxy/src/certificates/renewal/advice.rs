@@ -33,8 +33,8 @@ use crate::{
         StoreError,
         instant::Micros,
         state_table::{
-            self, Due, DuePage, DueStart, RenewalInfo, RenewalInfoClaim, RenewalWindow, claim_renewal_info,
-            due_renewal_info, end_renewal_info, settle_renewal_info,
+            self, Due, DuePage, DueStart, RenewalInfo, RenewalInfoClaim, RenewalWindow, Rescheduled,
+            claim_renewal_info, due_renewal_info, end_renewal_info, settle_renewal_info,
         },
     },
     telemetry::{admit_line, error_chain},
@@ -121,21 +121,23 @@ impl CertificatesInner {
         {
             warn!(server_name = %info.name, directory = %info.directory, problem, left_out, "the CA did not say when a certificate is to be renewed; its date stays");
         }
-        let (mut ask_at, mut advised) = (decision.ask_at, decision.advised);
-        if let Some(renew_at) = decision.renew_at {
-            if state_table::reschedule(&self.store, &info.name, &info.serial, renew_at).await? {
-                info!(server_name = %info.name, renew_at = %Micros::of(renew_at), why = decision.explanation, "the CA has set the time of a renewal");
-            } else {
-                // It was replaced, or taken out of the renewals.
-                (ask_at, advised) = (None, Advised::End);
+        let decision = match decision.renew_at {
+            None => decision,
+            Some(renew_at) => {
+                let rescheduled =
+                    state_table::reschedule(&self.store, &info.name, &info.serial, renew_at).await?;
+                if rescheduled == Rescheduled::Moved {
+                    info!(server_name = %info.name, renew_at = %Micros::of(renew_at), why = decision.explanation, "the CA has set the time of a renewal");
+                }
+                decision.met_by(rescheduled)
             }
-        }
-        match ask_at {
+        };
+        match decision.ask_at {
             Some(at) if decision.window.is_none() && is_near(at, claim.until.at()) => {}
             Some(at) => settle_renewal_info(&self.store, claim, at, decision.window).await?,
             None => end_renewal_info(&self.store, claim).await?,
         }
-        Ok(advised)
+        Ok(decision.advised)
     }
 }
 
@@ -194,6 +196,16 @@ struct Decision {
 impl Decision {
     fn unchanged(advised: Advised, ask_at: Option<SystemTime>) -> Self {
         Self { advised, renew_at: None, ask_at, window: None, explanation: None, problem: None }
+    }
+
+    /// What is left of it where the date could not be set as it says.
+    fn met_by(self, rescheduled: Rescheduled) -> Self {
+        match rescheduled {
+            Rescheduled::Moved => self,
+            // The window may move into the past yet, before a revocation: the CA is asked on.
+            Rescheduled::Kept => Self { advised: Advised::Keep, ..self },
+            Rescheduled::Gone => Self::unchanged(Advised::End, None),
+        }
     }
 }
 
@@ -309,6 +321,20 @@ mod tests {
             (window(100, 200), past(12, 10), 0.5, Some(now() - HOUR * 11)),
         ] {
             assert_eq!(date_after(&info(known), said(said_now), fraction), expected, "{said_now:?}");
+        }
+    }
+
+    /// `renew --all` before a revocation that the CA announces by its window.
+    #[test]
+    fn a_ca_is_asked_on_whose_window_is_later_than_an_operators_date() {
+        for (rescheduled, advised, is_asked) in [
+            (Rescheduled::Moved, Advised::Move, true),
+            (Rescheduled::Kept, Advised::Keep, true),
+            (Rescheduled::Gone, Advised::End, false),
+        ] {
+            let decision = decide(&info(None), said(window(100, 200)), now(), 0.5).met_by(rescheduled);
+            assert_eq!((decision.advised, decision.ask_at.is_some()), (advised, is_asked), "{rescheduled:?}");
+            assert_eq!(decision.window.is_some(), is_asked, "one that moves is told from one that stays");
         }
     }
 

@@ -187,3 +187,27 @@ async fn an_idle_instance_reads_nothing_and_a_busy_one_a_hundred_chains_in_a_cal
     assert_eq!(reads(&instance), 3, "250 chains");
     assert_eq!(instance.orders(), 0);
 }
+
+/// The instance that renews it is another, and this one has nobody who asks.
+#[tokio::test]
+async fn what_is_measured_of_an_idle_certificate_follows_the_table_and_ends_with_it() {
+    let (fleet, hour) = (Fleet::new(None).await, Duration::from_hours(1));
+    let instance = fleet.instance();
+    let inner = &instance.certificates.inner;
+    let slot = instance.obtain(SITE).await.unwrap();
+    let ends = slot.current.load_full().unwrap().not_after;
+    let fresh = replace(&fleet.store(), SITE, ends - hour * 2).await;
+    let before = reads(&instance);
+    follow::look_at_aged(inner, SystemTime::now() + hour).await;
+    assert_eq!((inner.cache.ends(), reads(&instance)), (vec![ends], before), "nothing is due yet");
+    follow::look_at_aged(inner, ends - hour).await;
+    assert!(inner.cache.ends().iter().all(|at| *at > ends + hour), "{:?}", inner.cache.ends());
+    assert_eq!(slot.current.load_full().unwrap().key.cert[0].to_vec(), fresh);
+
+    // Nobody renews that one: it is missed for a day, and told of.
+    let ends = slot.current.load_full().unwrap().not_after;
+    follow::look_at_aged(inner, ends + hour).await;
+    assert_eq!(inner.cache.ends(), [ends]);
+    follow::look_at_aged(inner, ends + hour * 24).await;
+    assert!(inner.cache.ends().is_empty());
+}

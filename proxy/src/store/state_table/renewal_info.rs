@@ -228,7 +228,7 @@ mod tests {
     use super::*;
     use crate::store::{
         fixture::faulty_with_tables,
-        state_table::{OrderRecord, put_record, reschedule, shard},
+        state_table::{OrderRecord, Rescheduled, put_record, reschedule, shard},
     };
 
     fn at(seconds: u64) -> SystemTime {
@@ -330,30 +330,32 @@ mod tests {
         let due = async |seconds| {
             super::super::due(&store, shard(&name), at(seconds), None, 9).await.unwrap().names
         };
-        assert!(!reschedule(&store, &name, "02", at(100)).await.unwrap());
+        assert_eq!(reschedule(&store, &name, "02", at(100)).await.unwrap(), Rescheduled::Gone);
         assert_eq!(due(499).await, []);
         for (seconds, before) in [(100, 99), (900, 899)] {
-            assert!(reschedule(&store, &name, "01", at(seconds)).await.unwrap());
+            assert_eq!(reschedule(&store, &name, "01", at(seconds)).await.unwrap(), Rescheduled::Moved);
             assert_eq!(due(before).await, [], "{seconds}");
             assert_eq!(due(seconds).await.len(), 1, "{seconds}");
         }
         // Whoever has claimed it goes on, and nobody else begins.
         let claimed = super::super::claim(&store, &due(900).await[0], at(1_000)).await.unwrap().unwrap();
-        assert!(reschedule(&store, &name, "01", at(200)).await.unwrap());
+        assert_eq!(reschedule(&store, &name, "01", at(200)).await.unwrap(), Rescheduled::Moved);
         assert_eq!(due(999).await, []);
         let again = super::super::claim(&store, &due(1_000).await[0], at(1_100)).await.unwrap().unwrap();
         assert_eq!((claimed.record.renew_at, again.record.renew_at), (Some(at(900)), Some(at(200))));
         // An operator's date is put off by nobody, until another certificate is there.
         let found = &due(1_100).await[0];
         assert!(super::super::bring_forward(&store, found, Micros::of(at(150))).await.unwrap());
-        assert!(!reschedule(&store, &name, "01", at(200)).await.unwrap());
-        assert!(reschedule(&store, &name, "01", at(120)).await.unwrap());
+        assert_eq!(reschedule(&store, &name, "01", at(200)).await.unwrap(), Rescheduled::Kept);
+        assert_eq!(reschedule(&store, &name, "01", at(120)).await.unwrap(), Rescheduled::Moved);
         assert_eq!(due(120).await.len(), 1);
         let renewed = OrderRecord { serial: Some("02".to_owned()), ..record.clone() };
         put_record(&store, &renewed, Some("01")).await.unwrap();
-        assert!(reschedule(&store, &name, "02", at(300)).await.unwrap());
+        assert_eq!(reschedule(&store, &name, "02", at(300)).await.unwrap(), Rescheduled::Moved);
         super::super::forget(&store, &name).await.unwrap();
-        assert!(!reschedule(&store, &name, "01", at(300)).await.unwrap(), "it is out of the renewals");
+        for serial in ["01", "02"] {
+            assert_eq!(reschedule(&store, &name, serial, at(100)).await.unwrap(), Rescheduled::Gone);
+        }
         assert_eq!(due(9_999).await, []);
     }
 

@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::{
 };
 
 use super::{
-    item::text,
+    item::{find, text},
     lease::Holder,
     order_record::{OrderRecord, key, shard, shard_text},
 };
@@ -103,14 +103,25 @@ pub async fn bring_forward(store: &Store, due: &Due, at: Micros) -> Result<bool,
     if_held(update.send().await).map(|held| held.is_some())
 }
 
-/// Moves the renewal of the certificate with `serial` to `at`; whether it is still that certificate's name, and in the renewals. A back-off,
+/// What has become of the date of a renewal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rescheduled {
+    /// It is the new one.
+    Moved,
+    /// It stays, since an operator has brought it forward.
+    Kept,
+    /// There is none: the certificate was replaced, or taken out of the renewals.
+    Gone,
+}
+
+/// Moves the renewal of the certificate with `serial` to `at`, if it is still that certificate's name, and in the renewals. A back-off,
 /// a denial or a claim goes on, and the date counts from its end. What an operator has brought forward is not put off again.
 pub async fn reschedule(
     store: &Store,
     name: &Pattern,
     serial: &str,
     at: SystemTime,
-) -> Result<bool, StoreError> {
+) -> Result<Rescheduled, StoreError> {
     const WITH_DUE: (&str, &str) =
         ("SET renew_at = :at, due_at = :at", "serial = :serial AND due_at = renew_at");
     const ALONE: (&str, &str) = ("SET renew_at = :at", "serial = :serial AND attribute_exists(renew_at)");
@@ -125,10 +136,13 @@ pub async fn reschedule(
             .expression_attribute_values(":at", text(&Micros::of(at).to_string()))
             .expression_attribute_values(":serial", text(serial));
         if if_held(update.send().await)?.is_some() {
-            return Ok(true);
+            return Ok(Rescheduled::Moved);
         }
     }
-    Ok(false)
+    let item = find(store, &format!("name#{name}"), "certificate").await?.unwrap_or_default();
+    let is_its = item.get("serial").and_then(|value| value.as_s().ok()).is_some_and(|there| there == serial);
+    let is_kept = is_its && item.contains_key("renew_at");
+    Ok(if is_kept { Rescheduled::Kept } else { Rescheduled::Gone })
 }
 
 /// A part of the names that are due.
