@@ -316,13 +316,16 @@ impl Certificates {
 
     /// The certificate that answers a tls-alpn-01 validation of `name` (RFC 8737 §3), from memory or the table.
     ///
-    /// `permission` is the name's, and not denied; `from` is who validates, on whose budget the table is read.
+    /// `permission` is the name's; `from` is who validates, on whose budget a table is read for what the fleet does not show.
     pub async fn tls_alpn_answer(
         &self,
         name: &ServerName,
         permission: &Permission,
         from: IpAddr,
     ) -> Option<Arc<CertifiedKey>> {
+        if let Permission::Deny(_) = permission {
+            return None;
+        }
         let (inner, name, permission) = (Arc::clone(&self.inner), name.clone(), permission.clone());
         let answer = self.inner.control.spawn(async move {
             let admit = || inner.domains.admits_challenge(&permission, from);
@@ -333,7 +336,7 @@ impl Certificates {
 
     /// The key authorization that answers an http-01 validation (RFC 8555 §8.3), from memory or the table.
     ///
-    /// `permission` is the name's, and not denied; `from` is who validates, on whose budget the table is read.
+    /// `permission` is the name's; `from` is who validates, on whose budget a table is read for what the fleet does not show.
     pub async fn http_answer(
         &self,
         name: &ServerName,
@@ -341,6 +344,9 @@ impl Certificates {
         token: &ChallengeToken,
         from: IpAddr,
     ) -> Option<String> {
+        if let Permission::Deny(_) = permission {
+            return None;
+        }
         let (inner, name, permission, token) =
             (Arc::clone(&self.inner), name.clone(), permission.clone(), token.clone());
         let answer = self.inner.control.spawn(async move {

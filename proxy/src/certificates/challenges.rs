@@ -1,4 +1,8 @@
 //! Answers to a CA's validations, on any instance at which they arrive; those of dns-01, for which the CA comes to no instance (`dns`).
+//!
+//! What the fleet shows is read from one place for all names, one read at a time and 300 ms apart, whoever asks for what: so it costs the same
+//! under a flood, and needs no budget that a flood could use up (`strangers_hide_no_challenge_from_the_ca_and_cost_no_read_more`). What only
+//! Caddy, or an instance of an older release, has put into the certificate table is read name by name, within the budgets of who asks.
 
 mod dns;
 
@@ -22,10 +26,15 @@ pub(super) use self::dns::{DnsChallengeError, DnsChallenges};
 use super::metrics::Sought;
 use crate::{
     clock,
-    name::ServerName,
+    name::{Pattern, ServerName},
     store::{
         Store, StoreError,
-        certificate_table::{Challenge, IssuerKey, find_challenges, put_challenge, remove_challenge},
+        certificate_table::{
+            Challenge, IssuerKey, find_challenge, find_challenges, put_challenge, remove_challenge,
+            remove_stored_challenge,
+        },
+        instant::Micros,
+        state_table::{OpenChallenge, find_open_challenges, put_open_challenge, remove_open_challenge},
     },
     telemetry::{admit_line, metrics::Counters},
 };
@@ -37,6 +46,8 @@ pub(super) struct Challenges {
     ours: Mutex<HashMap<ServerName, Opened>>,
     /// One read per name at a time, and the next one [`READ_PAUSE`] later, so that one name's flood costs a few reads per second.
     latest: Cache<ServerName, Arc<tokio::sync::Mutex<Option<LatestRead>>>>,
+    /// The same for all that the fleet shows.
+    shown: tokio::sync::Mutex<Option<ShownRead>>,
     reads: Counters<Sought>,
     dns: DnsChallenges,
 }
@@ -48,11 +59,63 @@ struct Opened {
     at: SystemTime,
 }
 
+impl Opened {
+    /// As the fleet shows it; a CA comes to no instance for a DNS record.
+    fn shown(&self, name: &ServerName) -> Option<OpenChallenge> {
+        let Challenge { kind, token, key_authorization, .. } = &self.challenge;
+        (kind != DNS).then(|| OpenChallenge {
+            name: name.clone(),
+            kind: kind.clone(),
+            token: token.clone(),
+            key_authorization: key_authorization.clone(),
+            at: Micros::of(self.at),
+        })
+    }
+}
+
 /// The latest read of a name's challenges. It answers who came before it began: the CA may come for a challenge that was not there
 /// when somebody else asked.
 struct LatestRead {
     began: Instant,
     found: Arc<[Challenge]>,
+}
+
+/// The latest read of what the fleet shows.
+struct ShownRead {
+    began: Instant,
+    found: Arc<ShownChallenges>,
+}
+
+type ShownChallenges = HashMap<ServerName, Vec<OpenChallenge>>;
+
+/// Which challenges answer what was asked.
+#[derive(Debug, Clone, Copy)]
+enum Asked<'a> {
+    /// RFC 8555 §8.3: of exactly this token.
+    Http { token: &'a str },
+    /// RFC 8737 §3: the CA names the name alone.
+    TlsAlpn,
+}
+
+impl Asked<'_> {
+    fn is_for(self, kind: &str, token: &str) -> bool {
+        match self {
+            Self::Http { token: asked } => kind == HTTP && token == asked,
+            Self::TlsAlpn => kind == TLS_ALPN,
+        }
+    }
+
+    /// The key authorization of what answers it, the latest one's.
+    fn among_shown(self, shown: &[OpenChallenge]) -> Option<String> {
+        let asked = shown.iter().filter(|shown| self.is_for(&shown.kind, &shown.token));
+        asked.max_by_key(|shown| shown.at).map(|shown| shown.key_authorization.clone())
+    }
+
+    fn among(self, challenges: &[Challenge]) -> Option<String> {
+        let mut challenges = challenges.iter();
+        let asked = challenges.find(|challenge| self.is_for(&challenge.kind, &challenge.token));
+        asked.map(|challenge| challenge.key_authorization.clone())
+    }
 }
 
 impl Challenges {
@@ -67,21 +130,27 @@ impl Challenges {
             issuers: issuers.collect(),
             ours: Mutex::default(),
             latest: Cache::builder().max_capacity(MOST_NAMES).time_to_idle(10 * READ_PAUSE).build(),
+            shown: tokio::sync::Mutex::default(),
             reads,
             dns,
         }
     }
 
-    /// Publishes `challenge` to the fleet; it is in the table when this returns.
+    /// Publishes `challenge` to the fleet; it is in the tables when this returns.
     pub(super) async fn open(
         &self,
         issuer: &IssuerKey,
         name: &ServerName,
         challenge: Challenge,
     ) -> Result<(), StoreError> {
-        let at = clock::wall();
-        put_challenge(&self.store, issuer, name, &challenge, at).await?;
-        let opened = Opened { challenge, at };
+        let opened = Opened { challenge, at: clock::wall() };
+        put_challenge(&self.store, issuer, name, &opened.challenge, opened.at).await?;
+        if let Some(shown) = opened.shown(name)
+            && let Err(error) = put_open_challenge(&self.store, &shown).await
+            && let Some(left_out) = admit_line("challenge_not_shown", "")
+        {
+            warn!(server_name = %name, %error, left_out, "a challenge is found by its name alone; the CA's requests may be refused while others ask for many challenges");
+        }
         self.ours.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), opened);
         Ok(())
     }
@@ -89,12 +158,41 @@ impl Challenges {
     /// Removes our challenge of `name`, if there is one and no other instance has put its own in its place.
     pub(super) async fn close(&self, issuer: &IssuerKey, name: &ServerName) {
         let opened = self.ours.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
-        let Some(Opened { challenge, at }) = opened else { return };
-        if let Err(error) = remove_challenge(&self.store, issuer, name, &challenge, at).await {
+        let Some(opened) = opened else { return };
+        let shown = async {
+            match opened.shown(name) {
+                Some(shown) => remove_open_challenge(&self.store, &shown).await,
+                None => Ok(()),
+            }
+        };
+        let stored = remove_challenge(&self.store, issuer, name, &opened.challenge, opened.at);
+        let (shown, stored) = tokio::join!(shown, stored);
+        if let Err(error) = shown.and(stored) {
             // The next order of the name replaces it; what it answers is of no use to anybody else.
             if let Some(left_out) = admit_line("challenge_left", "") {
                 warn!(server_name = %name, %error, left_out, "challenge was left in the table");
             }
+        }
+    }
+
+    /// Removes what lies in the certificate table of an order with `issuer` that is over, whichever instance has shown it: under the lease of
+    /// `name`, so that it is of no other order.
+    pub(super) async fn clear(&self, issuer: &IssuerKey, name: &Pattern) {
+        let cleared = match name {
+            Pattern::Exact(name) => self.clear_stored(issuer, name).await,
+            Pattern::Wildcard(_) => self.clear_dns(issuer, name).await,
+        };
+        if let Err(error) = cleared
+            && let Some(left_out) = admit_line("challenge_left", "")
+        {
+            warn!(server_name = %name, %error, left_out, "a challenge that another instance has shown was left in the table");
+        }
+    }
+
+    async fn clear_stored(&self, issuer: &IssuerKey, name: &ServerName) -> Result<(), StoreError> {
+        match find_challenge(&self.store, issuer, name).await? {
+            Some(stored) => remove_stored_challenge(&self.store, issuer, name, &stored).await,
+            None => Ok(()),
         }
     }
 
@@ -103,29 +201,25 @@ impl Challenges {
         self.ours.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
-    /// RFC 8555 §8.3: the key authorization of exactly this token; a table is read only if `admit` lets.
+    /// RFC 8555 §8.3: the key authorization of exactly this token; what the fleet does not show is read only if `admit` lets.
     pub(super) async fn http_answer(
         &self,
         name: &ServerName,
         token: &str,
         admit: impl FnOnce() -> bool,
     ) -> Option<String> {
-        let asked = |challenge: &&Challenge| challenge.kind == HTTP && challenge.token == token;
-        let challenges = self.find(name, &asked, admit).await;
-        challenges.iter().find(asked).map(|challenge| challenge.key_authorization.clone())
+        self.find(name, Asked::Http { token }, admit).await
     }
 
-    /// RFC 8737 §3: a self-signed certificate of the name with the digest of the key authorization; a table is read only if
-    /// `admit` lets.
+    /// RFC 8737 §3: a self-signed certificate of the name with the digest of the key authorization; what the fleet does not show is read
+    /// only if `admit` lets.
     pub(super) async fn tls_alpn_answer(
         &self,
         name: &ServerName,
         admit: impl FnOnce() -> bool,
     ) -> Option<Arc<CertifiedKey>> {
-        let asked = |challenge: &&Challenge| challenge.kind == TLS_ALPN;
-        let challenges = self.find(name, &asked, admit).await;
-        let challenge = challenges.iter().find(asked)?;
-        match answer(name, &challenge.key_authorization) {
+        let key_authorization = self.find(name, Asked::TlsAlpn, admit).await?;
+        match answer(name, &key_authorization) {
             Ok(answer) => Some(answer),
             Err(error) => {
                 if let Some(left_out) = admit_line("challenge_certificate_failed", "") {
@@ -136,15 +230,50 @@ impl Challenges {
         }
     }
 
+    /// The key authorization of what answers `asked`.
     async fn find(
         &self,
         name: &ServerName,
-        asked: &impl Fn(&&Challenge) -> bool,
+        asked: Asked<'_>,
         admit: impl FnOnce() -> bool,
-    ) -> Arc<[Challenge]> {
-        if let Some(ours) = self.find_ours(name).filter(|challenge| asked(&challenge)) {
-            return [ours].into();
+    ) -> Option<String> {
+        if let Some(ours) = self.find_ours(name).and_then(|ours| asked.among(&[ours])) {
+            return Some(ours);
         }
+        let shown = self.shown().await;
+        if let Some(shown) = shown.get(name).and_then(|shown| asked.among_shown(shown)) {
+            return Some(shown);
+        }
+        asked.among(&self.find_stored(name, admit).await)
+    }
+
+    /// What the fleet shows, by a read that began after this was called.
+    async fn shown(&self) -> Arc<ShownChallenges> {
+        let came = clock::now();
+        let mut latest = self.shown.lock().await;
+        if let Some(read) = &*latest {
+            if read.began >= came {
+                return Arc::clone(&read.found);
+            }
+            tokio::time::sleep_until((read.began + READ_PAUSE).into()).await;
+        }
+        let began = clock::now();
+        self.reads.bump(Sought::OpenChallenges);
+        let read = tokio::time::timeout(SHOWN_WITHIN, find_open_challenges(&self.store, clock::wall())).await;
+        let read = read.unwrap_or_else(|late| Err(StoreError::Unavailable(late.into())));
+        let found = read.map_or_else(
+            |error| {
+                warn_unread(&error);
+                Arc::default()
+            },
+            Arc::new,
+        );
+        *latest = Some(ShownRead { began, found: Arc::clone(&found) });
+        found
+    }
+
+    /// What the certificate table holds of `name`, by a read that began after this was called.
+    async fn find_stored(&self, name: &ServerName, admit: impl FnOnce() -> bool) -> Arc<[Challenge]> {
         let came = clock::now();
         let latest = self.latest.get_with_by_ref(name, Arc::default);
         let mut latest = latest.lock().await;
@@ -181,12 +310,16 @@ impl Challenges {
         match self.stored(name).await {
             Ok(challenges) => challenges.into(),
             Err(error) => {
-                if let Some(left_out) = admit_line("challenges_unread", "") {
-                    warn!(server_name = %name, %error, left_out, "challenges could not be read");
-                }
+                warn_unread(&error);
                 Arc::default()
             }
         }
+    }
+}
+
+fn warn_unread(error: &StoreError) {
+    if let Some(left_out) = admit_line("challenges_unread", "") {
+        warn!(%error, left_out, "challenges could not be read");
     }
 }
 
@@ -229,6 +362,8 @@ pub(super) const TLS_ALPN: &str = "tls-alpn-01";
 /// RFC 8555 §9.7.8.
 pub(super) const DNS: &str = "dns-01";
 const READ_PAUSE: Duration = Duration::from_millis(300);
+/// CAs wait ten seconds, within which the other table is read, too.
+const SHOWN_WITHIN: Duration = Duration::from_secs(3);
 /// Each has a read of its own at least; the rest are bounded by who asks.
 const MOST_NAMES: u64 = 1_000;
 
@@ -313,8 +448,87 @@ mod tests {
         for poll in polls {
             assert_eq!(poll.await.unwrap(), None);
         }
-        let reads = answers.reads.count(Sought::Challenge);
-        assert!(reads <= 3, "{reads} reads: one before, and one or two for all who came later");
+        for read in [Sought::Challenge, Sought::OpenChallenges] {
+            let reads = answers.reads.count(read);
+            assert!(reads <= 3, "{reads} reads: one before, and one or two for all who came later");
+        }
+    }
+
+    /// Labels below a wildcard are allowed names, and cost nobody anything to make up.
+    #[tokio::test]
+    async fn strangers_hide_no_challenge_from_the_ca_and_cost_no_read_more() {
+        let engine = Engine::in_memory().unwrap();
+        let (issuer, registry) =
+            (IssuerKey::of_directory("https://ca.example/dir"), prometheus::Registry::new());
+        let orders = instance(&engine, &issuer, &prometheus::Registry::new());
+        tables::create(&orders.store).await.unwrap();
+        let answers = Arc::new(instance(&engine, &issuer, &registry));
+        let began = clock::now();
+        for n in 0..5 {
+            let strangers: Vec<_> = (0..150)
+                .map(|label| {
+                    let (answers, name) =
+                        (Arc::clone(&answers), ServerName::parse(&format!("s{label}.example")).unwrap());
+                    tokio::spawn(async move { answers.http_answer(&name, "made-up", || false).await })
+                })
+                .collect();
+            let name = ServerName::parse(&format!("n{n}.example")).unwrap();
+            let kind = if n % 2 == 0 { HTTP } else { TLS_ALPN };
+            orders.open(&issuer, &name, challenge_for_tests(&name, kind)).await.unwrap();
+            // Nothing is left of any budget.
+            let is_answered = match kind {
+                HTTP => answers.http_answer(&name, "token", || false).await.is_some(),
+                _ => answers.tls_alpn_answer(&name, || false).await.is_some(),
+            };
+            assert!(is_answered, "{n}");
+            for stranger in strangers {
+                assert_eq!(stranger.await.unwrap(), None);
+            }
+            orders.close(&issuer, &name).await;
+        }
+        let most = began.elapsed().as_millis() / READ_PAUSE.as_millis() + 1;
+        let reads = answers.reads.count(Sought::OpenChallenges);
+        assert!(u128::from(reads) <= most, "{reads} reads, of which {most} have room");
+        assert_eq!(answers.reads.count(Sought::Challenge), 0);
+        assert!(find_open_challenges(&orders.store, clock::wall()).await.unwrap().is_empty());
+    }
+
+    /// Its order was gone on with here, where it had been validated already.
+    #[tokio::test]
+    async fn what_another_instance_has_left_is_removed_with_its_order() {
+        let engine = Engine::in_memory().unwrap();
+        let issuer = IssuerKey::of_directory("https://ca.example/dir");
+        let [gone, present] = [(); 2].map(|()| instance(&engine, &issuer, &prometheus::Registry::new()));
+        tables::create(&gone.store).await.unwrap();
+        let name = ServerName::parse("a.example").unwrap();
+        present.clear(&issuer, &Pattern::Exact(name.clone())).await;
+        gone.open(&issuer, &name, challenge_for_tests(&name, HTTP)).await.unwrap();
+        gone.leave(&name);
+        present.clear(&issuer, &Pattern::Exact(name.clone())).await;
+        assert_eq!(present.stored(&name).await.unwrap(), []);
+    }
+
+    /// A late holder of the lease shows its own order's, while the present one's is validated.
+    #[tokio::test]
+    async fn a_late_holders_challenge_takes_the_place_of_no_other() {
+        let engine = Engine::in_memory().unwrap();
+        let issuer = IssuerKey::of_directory("https://ca.example/dir");
+        let [late, present, answers] =
+            [(); 3].map(|()| instance(&engine, &issuer, &prometheus::Registry::new()));
+        tables::create(&late.store).await.unwrap();
+        let name = ServerName::parse("a.example").unwrap();
+        let challenge = |token: &str| Challenge {
+            token: token.to_owned(),
+            key_authorization: format!("{token}.thumbprint"),
+            ..challenge_for_tests(&name, HTTP)
+        };
+        present.open(&issuer, &name, challenge("present")).await.unwrap();
+        late.open(&issuer, &name, challenge("late")).await.unwrap();
+        let answer = answers.http_answer(&name, "present", || false).await;
+        assert_eq!(answer.as_deref(), Some("present.thumbprint"));
+        late.close(&issuer, &name).await;
+        let answer = answers.http_answer(&name, "present", || false).await;
+        assert_eq!(answer.as_deref(), Some("present.thumbprint"));
     }
 
     #[tokio::test]

@@ -65,6 +65,7 @@ label! {
     pub(super) enum Sought["for"] {
         Certificate = "certificate",
         Challenge = "challenge",
+        OpenChallenges = "open_challenges",
         Renewal = "renewal",
         Follow = "follow",
     }
@@ -117,7 +118,7 @@ impl CertificateMetrics {
             reads: Counters::register(
                 registry,
                 "gatehouse_certificate_reads_total",
-                "Reads of the certificate table, by purpose.",
+                "Reads of the certificate table, by purpose; `open_challenges` are of the state table, for all names together.",
             )?,
             deferred: Counters::register(
                 registry,

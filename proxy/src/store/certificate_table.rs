@@ -19,7 +19,10 @@ mod rewrap;
 pub use account::{Account, AccountKeyCommit, StoredAccount, commit_account_key, find_account, put_account};
 #[cfg(test)]
 pub(crate) use challenge::challenge_for_tests;
-pub use challenge::{Challenge, Identifier, find_challenges, put_challenge, remove_challenge};
+pub use challenge::{
+    Challenge, Identifier, StoredChallenge, find_challenge, find_challenges, put_challenge, remove_challenge,
+    remove_stored_challenge,
+};
 pub use commit::{Commit, commit, remove, repeat_on_conflict};
 pub use contents::{ContentsError, ItemContents, Version};
 pub use document::CertificateMetadata;

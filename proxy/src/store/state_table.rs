@@ -1,4 +1,4 @@
-//! Our own table: the record of each name's orders, what CAs say of when certificates are to be renewed, budgets, pauses and leases; the keys of
+//! Our own table: the record of each name's orders, the challenges that CAs may ask for, what CAs say of when certificates are to be renewed, budgets, pauses and leases; the keys of
 //! session tickets; the list of the operator's own certificates; tokens of the API; who changed which domain; what each instance says of
 //! itself; requests of the API that are made once; the key of setup links; how many entries tenants have; what became of domains and certificates, and how far webhooks
 //! have told of it.
@@ -18,6 +18,7 @@ mod instances;
 mod item;
 pub mod lease;
 mod link_key;
+mod open_challenges;
 mod open_order;
 mod order_record;
 mod order_records;
@@ -41,6 +42,7 @@ pub use idempotency::{Claimed, KeptAnswer, RequestClaim, RequestKey, claim_reque
 pub use instances::{InstanceItem, MOST_INSTANCES, end_instance, list_instances, put_instance};
 pub(in crate::store) use link_key::{LINK_KEY_CONTEXT, find_sealed_link_key, replace_link_key};
 pub use link_key::{ensure_link_key, find_link_key};
+pub use open_challenges::{OpenChallenge, find_open_challenges, put_open_challenge, remove_open_challenge};
 pub use open_order::{OpenOrder, put_open_order, remove_open_order};
 pub use order_record::{FAILED_AT, OrderRecord, SHARDS, put_failure, put_record, shard};
 pub use order_records::read_records;

@@ -113,6 +113,18 @@ async fn a_record_stays_as_long_as_its_order_can_be_gone_on_with() {
 }
 
 #[tokio::test]
+async fn a_record_that_another_instance_has_left_is_removed_with_its_order() {
+    let Fixture { acme, challenges, wildcard, validated, asked } = fixture(Says::ThereIsNoRecord).await;
+    challenges.open(&acme.issuer, &validated, challenge_for_tests(&validated, DNS)).await.unwrap();
+    challenges.leave(&validated);
+    challenges.clear(&acme.issuer, &wildcard).await;
+    let before = asked.load(Ordering::Relaxed);
+    assert!(before > 0, "Route 53 was asked for the record");
+    challenges.clear(&acme.issuer, &wildcard).await;
+    assert_eq!(asked.load(Ordering::Relaxed), before, "the challenge is gone, too");
+}
+
+#[tokio::test]
 async fn a_route_53_that_says_nothing_is_not_the_cas_fault_and_ends_no_order() {
     let Fixture { acme, challenges, wildcard, validated, asked } = fixture(Says::Nothing).await;
     let shown = acme.show(&wildcard, challenge_for_tests(&validated, DNS), &challenges);

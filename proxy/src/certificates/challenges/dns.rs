@@ -15,7 +15,7 @@ use crate::{
     route53::{RecordError, Route53, TxtPlace},
     store::{
         StoreError,
-        certificate_table::{Challenge, Identifier, IssuerKey},
+        certificate_table::{Challenge, Identifier, IssuerKey, find_challenge, remove_stored_challenge},
     },
     telemetry::admit_line,
 };
@@ -114,18 +114,35 @@ impl Challenges {
         Ok(self.dns.route53.publish(place, &value, &left).await?)
     }
 
+    /// Removes the record that lies in the table, whichever instance has written it.
+    pub(super) async fn clear_dns(&self, issuer: &IssuerKey, wildcard: &Pattern) -> Result<(), StoreError> {
+        let Ok(DnsPlace { validated, place }) = self.dns.find(wildcard) else { return Ok(()) };
+        let Some(stored) = find_challenge(&self.store, issuer, validated).await? else { return Ok(()) };
+        if stored.challenge.kind != DNS || !self.withdraw(wildcard, place, &answer(&stored.challenge)).await {
+            return Ok(());
+        }
+        remove_stored_challenge(&self.store, issuer, validated, &stored).await
+    }
+
     /// Removes our record of `wildcard`, if there is one, then its challenge from the table.
     pub(in crate::certificates) async fn close_dns(&self, issuer: &IssuerKey, wildcard: &Pattern) {
         let Ok(DnsPlace { validated, place }) = self.dns.find(wildcard) else { return };
         let Some(challenge) = self.find_ours(validated) else { return };
-        let value = answer(&challenge);
-        let withdrawn = tokio::time::timeout(WITHDRAWN_WITHIN, self.dns.route53.withdraw(place, &value));
+        if self.withdraw(wildcard, place, &answer(&challenge)).await {
+            return self.close(issuer, validated).await;
+        }
+        self.leave(validated);
+    }
+
+    /// Whether the record at `place` has the value no more.
+    async fn withdraw(&self, wildcard: &Pattern, place: &TxtPlace, value: &str) -> bool {
+        let withdrawn = tokio::time::timeout(WITHDRAWN_WITHIN, self.dns.route53.withdraw(place, value));
         match withdrawn.await {
-            Ok(Ok(())) => return self.close(issuer, validated).await,
+            Ok(Ok(())) => return true,
             Ok(Err(error)) => warn_of_record(wildcard, &error.to_string()),
             Err(_) => warn_of_record(wildcard, "Route 53 did not answer in time"),
         }
-        self.leave(validated);
+        false
     }
 }
 

@@ -110,6 +110,7 @@ impl Run<'_> {
         if !self.is_held(lock).await && clock::wall() < self.goal.give_up_at {
             return self.seen.look_again();
         }
+        let was_placed = self.open_order().is_some();
         let (began, placed) = (clock::now(), PlacedUrl::default());
         let outcome = {
             let order_request = OrderRequest {
@@ -124,6 +125,11 @@ impl Run<'_> {
         };
         let seconds = began.elapsed().as_secs_f64();
         self.inner.metrics.order_seconds.observe(issuer.kind(), seconds);
+        // Who placed it may have shown its challenge and be gone, and the order was over without another being shown here.
+        let is_over = outcome.as_ref().err().is_none_or(OrderError::ends_order);
+        if was_placed && is_over && placed.get().is_some() && self.is_held(lock).await {
+            self.inner.challenges.clear(issuer.key(), &self.goal.name).await;
+        }
         match outcome {
             Ok((given, pair)) => {
                 self.inner.metrics.orders.bump(Ordered::Issue);

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    contents::ItemContents,
+    contents::{ItemContents, Version},
     item::{self, CONTENTS, UPDATED},
     keys::IssuerKey,
 };
@@ -94,6 +94,40 @@ pub async fn remove_challenge(
         .filter_map(|(value, attribute)| Some((value, published.get(attribute)?.clone())))
         .fold(delete, |delete, (value, text)| delete.expression_attribute_values(value, text));
     if_held(delete.send().await).map(drop)
+}
+
+/// A challenge as it lies in the table, whoever has published it.
+#[derive(Debug)]
+pub struct StoredChallenge {
+    /// It.
+    pub challenge: Challenge,
+    seen: Version,
+}
+
+/// The challenge of `name` with `issuer`.
+pub async fn find_challenge(
+    store: &Store,
+    issuer: &IssuerKey,
+    name: &ServerName,
+) -> Result<Option<StoredChallenge>, StoreError> {
+    let key = issuer.challenge(name);
+    let found = item::find(store, [key.clone()], None).await?;
+    let Some(item) = found.items.get(&key) else { return Ok(None) };
+    let challenge = ItemContents::of(item).ok().and_then(|text| Challenge::read(&text));
+    Ok(challenge.map(|challenge| StoredChallenge { challenge, seen: Version::of(item) }))
+}
+
+/// Removes the challenge of `name` that was found as `stored`; one of another order stays.
+pub async fn remove_stored_challenge(
+    store: &Store,
+    issuer: &IssuerKey,
+    name: &ServerName,
+    stored: &StoredChallenge,
+) -> Result<(), StoreError> {
+    let (unchanged, values) = Version::unchanged(Some(&stored.seen));
+    let delete = store.client().delete_item().table_name(&store.tables().certificates);
+    let delete = delete.set_key(Some(item::deleted(&issuer.challenge(name)))).condition_expression(unchanged);
+    if_held(delete.set_expression_attribute_values(values).send().await).map(drop)
 }
 
 /// The challenges of `name` with `issuers`, in one read.
