@@ -190,6 +190,19 @@ pub fn without_replaces(body: Bytes) -> Bytes {
     }
 }
 
+/// What a CA says of an order that it could not validate because it has failed itself: Boulder's words where a remote perspective does not
+/// answer.
+#[must_use]
+pub fn failed_by_itself(body: Bytes) -> Bytes {
+    let Ok(text) = std::str::from_utf8(&body) else { return body };
+    let kind = |kind: &str| format!("urn:ietf:params:acme:error:{kind}");
+    let verdicts = ["connection", "dns", "unauthorized"];
+    verdicts
+        .iter()
+        .fold(text.to_owned(), |text, verdict| text.replace(&kind(verdict), &kind("serverInternal")))
+        .into()
+}
+
 /// Puts a challenge of a type that nobody knows before the others (RFC 8555 §7.5.1 leaves the choice to the client).
 #[must_use]
 pub fn with_unknown_challenge(body: Bytes) -> Bytes {

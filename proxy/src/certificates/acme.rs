@@ -28,7 +28,9 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 pub use directory::{IssuerDirectory, IssuerDirectoryError, issuer_directory};
-use error::{Awaited, BAD_NONCE, FORGOTTEN, MALFORMED, RATE_LIMITED, SERVER_INTERNAL, UNAUTHORIZED};
+use error::{
+    Awaited, BAD_NONCE, FORGOTTEN, MALFORMED, RATE_LIMITED, RefusalSubject, SERVER_INTERNAL, UNAUTHORIZED,
+};
 pub(super) use error::{OrderError, brief};
 pub use external_account::ExternalAccountKeyError;
 pub(super) use fault::AcmeFault;
@@ -98,10 +100,14 @@ pub(super) enum Prefer {
 pub(super) struct OrderRequest {
     pub(super) prefer: Prefer,
     pub(super) replaces: Option<Replaced>,
-    /// One that was placed before and has no certificate yet.
+    /// One that was placed with this CA before and has no certificate yet.
     pub(super) open: Option<OpenOrder>,
+    /// The URL of what the table holds as that, whether or not it can be gone on with.
+    pub(super) recorded: Option<String>,
     /// What becomes known of the order.
     pub(super) placed: PlacedUrl,
+    /// Whether the CA was sent a new order, which it counts, whatever it answered.
+    pub(super) is_sent: Arc<AtomicBool>,
 }
 
 /// The URL of the order that is under way, as soon as the CA or the table has told it.

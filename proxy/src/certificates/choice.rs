@@ -140,7 +140,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::certificates::keyed_chain::tests::pems;
+    use crate::{certificates::keyed_chain::tests::pems, store::state_table::OpenOrders};
 
     const HOUR: Duration = Duration::from_hours(1);
 
@@ -193,7 +193,8 @@ mod tests {
             ),
         ];
         for (case, stored, expected) in cases {
-            let mut stored_certificates = StoredCertificates { stored, record: None, open_order: None };
+            let mut stored_certificates =
+                StoredCertificates { stored, record: None, open_orders: OpenOrders::default() };
             for order in ["in this order", "in the other"] {
                 let taken = match choose(&stored_certificates, now) {
                     CertificateChoice::Take(candidate) => Some(candidate.pattern.to_string()),
@@ -239,7 +240,8 @@ mod tests {
                 ("gatehouse-internal", exact),
             ),
         ] {
-            let mut stored_certificates = StoredCertificates { stored, record: None, open_order: None };
+            let mut stored_certificates =
+                StoredCertificates { stored, record: None, open_orders: OpenOrders::default() };
             for _ in ["in this order", "in the other"] {
                 let CertificateChoice::Take(taken) = choose(&stored_certificates, now) else {
                     panic!("{case}: nothing is taken")
@@ -258,7 +260,7 @@ mod tests {
             let torn =
                 Stored { key: stored("a.b.example", now, HOUR).key, ..stored("a.b.example", now, HOUR) };
             let stored = [torn].into_iter().chain(beside).collect();
-            choose(&StoredCertificates { stored, record: None, open_order: None }, now)
+            choose(&StoredCertificates { stored, record: None, open_orders: OpenOrders::default() }, now)
         };
         assert!(matches!(chosen(None), CertificateChoice::Torn));
         let expired = chosen(Some(stored("*.b.example", now - HOUR * 2, HOUR)));
@@ -301,8 +303,11 @@ mod tests {
                 &["crt has `Contents` that are not base64", "json has `Contents` of type N, not of type S"],
             ),
         ] {
-            let found =
-                unusable(&StoredCertificates { stored: vec![stored], record: None, open_order: None });
+            let found = unusable(&StoredCertificates {
+                stored: vec![stored],
+                record: None,
+                open_orders: OpenOrders::default(),
+            });
             let found: Vec<_> =
                 found.iter().map(|found| format!("{} {}", found.item, found.problem)).collect();
             let expected: Vec<_> = expected.iter().map(|text| format!("{STEM}.{text}")).collect();
@@ -316,7 +321,10 @@ mod tests {
         let mut half = stored("a.b.example", now, HOUR);
         half.key = None;
         assert!(matches!(
-            choose(&StoredCertificates { stored: vec![half], record: None, open_order: None }, now),
+            choose(
+                &StoredCertificates { stored: vec![half], record: None, open_orders: OpenOrders::default() },
+                now
+            ),
             CertificateChoice::Nothing
         ));
     }

@@ -27,6 +27,9 @@ pub(super) enum OrderFault {
     Ours,
     /// The CA limits the name or its registered domain, until then.
     Limit(SystemTime),
+    /// Only issuers behind one that has said nothing of the name have found fault with it, and that one may be asked again from then on: it does
+    /// not count, since what a later CA says (that a CAA record does not permit it) need not be so of the first.
+    Fallback(SystemTime),
     /// The issuer's, which is not asked for any name until then. Twice in a row it may be this name alone that the issuer fails at: it
     /// backs off for some minutes, so that others try the issuer next.
     Issuer(SystemTime),
@@ -39,7 +42,7 @@ impl OrderFault {
             Self::Name => (0, None),
             Self::Nobody => (1, None),
             Self::Ours => (2, None),
-            Self::Limit(until) | Self::Issuer(until) => (3, Some(until)),
+            Self::Limit(until) | Self::Issuer(until) | Self::Fallback(until) => (3, Some(until)),
         }
     }
 }
@@ -52,10 +55,33 @@ impl OrderFailure {
         Self { fault: OrderFault::Nobody, problem }
     }
 
-    /// What two issuers together say of a name: a verdict on it outweighs all else; of two dates the earlier one lets it go on.
+    /// What two issuers together say of a name: a verdict of the first outweighs all else, and one of the second only goes with one of the first;
+    /// of two dates the earlier one lets it go on.
     pub(super) fn of_both(first: Option<Self>, second: Self) -> Self {
         let Some(first) = first else { return second };
-        if first.fault.rank() <= second.fault.rank() { first } else { second }
+        match (first.fault, second.fault) {
+            (
+                OrderFault::Limit(until) | OrderFault::Issuer(until) | OrderFault::Fallback(until),
+                OrderFault::Name,
+            ) => second.behind(until),
+            (OrderFault::Nobody | OrderFault::Ours, OrderFault::Name) => {
+                Self { fault: first.fault, ..second }
+            }
+            (one, other) if one.rank() <= other.rank() => first,
+            _ => second,
+        }
+    }
+
+    /// The same of an issuer that was asked since one before it may not be asked until then.
+    pub(super) fn behind(self, until: SystemTime) -> Self {
+        match self.fault {
+            OrderFault::Name => Self { fault: OrderFault::Fallback(until), ..self },
+            OrderFault::Nobody
+            | OrderFault::Ours
+            | OrderFault::Limit(_)
+            | OrderFault::Issuer(_)
+            | OrderFault::Fallback(_) => self,
+        }
     }
 }
 
@@ -66,17 +92,25 @@ pub(super) fn after(record: &OrderRecord, failure: &OrderFailure, now: SystemTim
     record.problem = Some(failure.problem.chars().take(MAX_PROBLEM).collect());
     record.retry_at = Some(match failure.fault {
         OrderFault::Name | OrderFault::Nobody => {
+            record.unjudged = 0;
             record.failures = record.failures.saturating_add(1);
             now + back_off(&record.name, record.failures)
         }
-        OrderFault::Ours => unjudged(&mut record, now),
-        OrderFault::Issuer(until) if had_failed => unjudged(&mut record, now).max(until),
+        OrderFault::Ours => now + unjudged(&mut record, MOST_UNJUDGED),
+        OrderFault::Issuer(until) if had_failed => (now + unjudged(&mut record, MOST_UNJUDGED)).max(until),
         OrderFault::Limit(until) | OrderFault::Issuer(until) => until,
+        // The fallback is asked less and less often, and the first as soon as it may be.
+        OrderFault::Fallback(until) => {
+            (now + unjudged(&mut record, u32::MAX)).min(until).max(now + SHORTEST_BEHIND)
+        }
     });
-    if failure.fault == OrderFault::Name {
+    // Whoever found fault with the name counts that for an hour.
+    if matches!(failure.fault, OrderFault::Name | OrderFault::Fallback(_)) {
         record.failed_at = within_hour(&record.failed_at, now).chain([now]).collect();
         let more = record.failed_at.len().saturating_sub(FAILED_AT);
         record.failed_at.drain(..more);
+    }
+    if failure.fault == OrderFault::Name {
         let since = record.failing_since.filter(|since| *since <= now).unwrap_or(now);
         record.failing_since = Some(since);
         if now.duration_since(since).is_ok_and(|failing| failing >= STOP_AFTER) {
@@ -86,12 +120,11 @@ pub(super) fn after(record: &OrderRecord, failure: &OrderFailure, now: SystemTim
     record
 }
 
-/// When a name is tried again whose orders fail for nothing that the CA has said of it: within some minutes, however long that lasts. The
-/// failures that it has on its own account stay as they are.
-fn unjudged(record: &mut OrderRecord, now: SystemTime) -> SystemTime {
-    let next = record.failures.saturating_add(1).min(MOST_UNJUDGED);
-    record.failures = record.failures.max(next);
-    now + back_off(&record.name, next)
+/// How long a name waits whose orders fail for nothing that counts against it: as after so many failures, `most` at most. Those of its own
+/// stay as they are, and decide what it may spend.
+fn unjudged(record: &mut OrderRecord, most: u32) -> Duration {
+    record.unjudged = record.unjudged.saturating_add(1);
+    back_off(&record.name, record.unjudged.min(most))
 }
 
 /// How long a name waits after `failures` in a row: the steps of Let's Encrypt's integration guide, and up to a fifth more, so that names
@@ -164,6 +197,8 @@ const LONGEST_LIMIT: Duration = Duration::from_hours(8 * 24);
 const LONGEST_FAULT: Duration = Duration::from_hours(1);
 /// Ten minutes' worth: as long as the longest pause.
 const MOST_UNJUDGED: u32 = 2;
+/// A pause of seconds is no reason to ask the fallback again in seconds.
+const SHORTEST_BEHIND: Duration = Duration::from_mins(1);
 const UNDATED_LIMIT: Duration = Duration::from_hours(1);
 const HOUR: Duration = Duration::from_hours(1);
 const MAX_PROBLEM: usize = 500;
@@ -195,7 +230,8 @@ mod tests {
             (OrderFault::Nobody, 1, first, false),
             (OrderFault::Limit(minutes(9_000)), 0, minutes(9_000), false),
             (OrderFault::Issuer(minutes(7)), 0, minutes(7), false),
-            (OrderFault::Ours, 1, first, false),
+            (OrderFault::Ours, 0, first, false),
+            (OrderFault::Fallback(minutes(9_000)), 0, first, false),
         ] {
             let after = after(&record, &failure(fault), now());
             let seen = (after.failures, after.retry_at, after.failing_since.is_some(), after.stopped_at);
@@ -233,7 +269,8 @@ mod tests {
                 assert!(record.retry_at.unwrap() <= minutes(12), "{fault:?} {record:?}");
             }
             assert!(record.retry_at.unwrap() >= minutes(10), "{fault:?} {record:?}");
-            assert!(record.failures <= 2, "{fault:?} {record:?}");
+            // So it is no retry, and has the room of those that do not fail.
+            assert_eq!(record.failures, 0, "{fault:?} {record:?}");
             let judged = OrderRecord { failures: 7, ..record };
             let judged = after(&judged, &failure(fault), now());
             assert_eq!(judged.failures, 7, "what the name has failed by itself stays");
@@ -252,6 +289,29 @@ mod tests {
         assert!(twice.retry_at.unwrap() > pauses[1] + Duration::from_secs(30), "{twice:?}");
         let limited = after(&once, &failure(OrderFault::Issuer(minutes(90))), now());
         assert_eq!(limited.retry_at, Some(minutes(90)), "no earlier than the issuer is asked");
+    }
+
+    /// A customer whose CAA record permits the first CA alone, while that one limits the account.
+    #[test]
+    fn what_a_fallback_says_of_a_name_keeps_it_from_no_issuer() {
+        let mut record = OrderRecord::new(&Pattern::parse("a.example").unwrap());
+        let (until, mut at, mut tries) = (minutes(180), now(), 0);
+        while at < until {
+            record = after(&record, &failure(OrderFault::Fallback(until)), at);
+            at = record.retry_at.unwrap();
+            tries += 1;
+        }
+        assert!(at <= until, "{:?} later", at.duration_since(until));
+        assert!((3..=5).contains(&tries), "{tries} orders at the fallback");
+        assert_eq!((record.failures, record.failing_since), (0, None));
+        assert_eq!(failed_enough_until(&record.failed_at, 5, at), None, "it may be ordered at once");
+        let paused = after(&record, &failure(OrderFault::Fallback(at + Duration::from_secs(5))), at);
+        assert_eq!(paused.retry_at, Some(at + Duration::from_mins(1)));
+        // The fallback counts, too.
+        for _ in 0..9 {
+            record = after(&record, &failure(OrderFault::Fallback(at)), at);
+        }
+        assert!(failed_enough_until(&record.failed_at, 5, at).is_some());
     }
 
     #[test]
@@ -329,10 +389,14 @@ mod tests {
     }
 
     #[test]
-    fn of_two_issuers_a_verdict_on_the_name_outweighs_the_rest_and_else_the_earlier_date() {
-        use OrderFault::{Issuer, Limit, Name, Nobody, Ours};
+    fn of_two_issuers_a_verdict_of_the_first_outweighs_the_rest_and_else_the_earlier_date() {
+        use OrderFault::{Fallback, Issuer, Limit, Name, Nobody, Ours};
         for (first, second, expected) in [
-            (Issuer(minutes(1)), Name, Name),
+            (Issuer(minutes(1)), Name, Fallback(minutes(1))),
+            (Limit(minutes(1)), Name, Fallback(minutes(1))),
+            (Fallback(minutes(1)), Name, Fallback(minutes(1))),
+            (Nobody, Name, Nobody),
+            (Name, Name, Name),
             (Name, Issuer(minutes(1)), Name),
             (Nobody, Limit(minutes(1)), Nobody),
             (Issuer(minutes(1)), Nobody, Nobody),
@@ -344,5 +408,8 @@ mod tests {
             let both = OrderFailure::of_both(Some(failure(first)), failure(second));
             assert_eq!(both.fault, expected, "{first:?} {second:?}");
         }
+        let told = |problem: &str, fault| OrderFailure { problem: problem.to_owned(), fault };
+        let both = OrderFailure::of_both(Some(told("down", Issuer(minutes(1)))), told("caa", Name));
+        assert_eq!(both.problem, "caa", "what somebody can mend is told");
     }
 }

@@ -14,7 +14,7 @@ use std::{
 use tracing::warn;
 
 pub(super) use adoption::watched;
-use budgets::Counted;
+use budgets::{Charged, ChargedFor, Counted};
 
 use super::{
     CertificateRefusal, CertificatesInner, Slot,
@@ -128,7 +128,7 @@ async fn carry_out(
         stored_certificates: StoredCertificates::default(),
         is_written: true,
         charge,
-        deferred_until: None,
+        granted: None,
         is_charged: false,
     };
     let ended = tokio::select! {
@@ -142,7 +142,11 @@ async fn carry_out(
     {
         warn!(server_name = %name, %error, left_out, "lease was not released; it expires");
     }
-    (ended.map_err(|refusal| Unmet { refusal, until: run.deferred_until }), run.charge)
+    // It was granted, and a certificate was found before it was placed.
+    if let Some(granted) = run.granted.take() {
+        run.settle(granted, ChargedFor::NOTHING).await;
+    }
+    (ended.map_err(|refusal| Unmet { refusal, until: run.seen.passed_over_until }), run.charge)
 }
 
 /// The state between two steps.
@@ -155,10 +159,20 @@ struct Run<'a> {
     /// Whether the table holds what is presented.
     is_written: bool,
     charge: Charge,
-    /// When the first of the issuers may be asked again that may not be asked now.
-    deferred_until: Option<SystemTime>,
+    /// What was taken for the order that is to be placed next.
+    granted: Option<Granted>,
     /// Whether the client was charged for a label that has no certificate.
     is_charged: bool,
+}
+
+/// What was taken for an order with an issuer.
+#[derive(Debug)]
+struct Granted {
+    /// Which.
+    issuer: usize,
+    charged: Charged,
+    /// Whether it was taken from the renewals' budget before.
+    is_paid: bool,
 }
 
 impl Run<'_> {

@@ -53,6 +53,7 @@ label! {
         Source = "source",
         Tenant = "tenant",
         Retries = "retries",
+        RetriesOfOne = "retries_of_one",
         Orders = "orders",
         Certificates = "certificates",
         Renewals = "renewals",

@@ -201,7 +201,7 @@ impl CertificatesInner {
         };
         // First of all it is presented no more, and an order that was begun meanwhile may be of the same key.
         inner.cache.withdraw(name);
-        state_table::remove_open_order(&inner.store, name, None).await?;
+        state_table::remove_open_orders(&inner.store, name, stored.open_orders.issuers()).await?;
         let seen =
             stored.stored.iter().find(|stored| stored.issuer == held.issuer && stored.pattern == *name);
         if let Some(seen) = seen.and_then(|stored| stored.seen.as_ref()) {

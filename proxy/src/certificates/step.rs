@@ -6,7 +6,12 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use super::{CertificateRefusal, acme::Issued, choice::Candidate, failure::OrderFailure};
+use super::{
+    CertificateRefusal,
+    acme::Issued,
+    choice::Candidate,
+    failure::{OrderFailure, OrderFault},
+};
 use crate::{
     domains::DomainEntry,
     name::Pattern,
@@ -49,6 +54,8 @@ pub(super) struct OrderFacts {
     pub(super) lease: LeaseState,
     /// The issuer to ask now.
     pub(super) issuer: usize,
+    /// When the first of the issuers before it may be asked that were passed over.
+    pub(super) passed_over_until: Option<SystemTime>,
     /// That it may be asked.
     pub(super) grant: Option<Grant>,
     pub(super) progress: OrderProgress,
@@ -142,14 +149,20 @@ impl OrderFacts {
             standing: None,
             lease: LeaseState::Unasked,
             issuer: 0,
+            passed_over_until: None,
             grant: None,
             progress: OrderProgress::Ordering(None),
         }
     }
 
-    /// The issuer may not be asked now: the next one is tried.
+    /// The issuer may not be asked before `until`: the next one is tried.
+    pub(super) fn pass_over(&mut self, until: SystemTime) {
+        self.passed_over_until = Some(self.passed_over_until.map_or(until, |earlier| earlier.min(until)));
+        self.pass_on();
+    }
+
     pub(super) fn pass_on(&mut self) {
-        (self.issuer, self.grant) = (self.issuer + 1, None);
+        (self.issuer, self.grant) = (self.issuer.saturating_add(1), None);
     }
 
     /// The issuer failed: the table is read once more before anything else, since somebody else may have succeeded.
@@ -158,6 +171,14 @@ impl OrderFacts {
             OrderProgress::Ordering(before) => before,
             OrderProgress::Obtained(..) | OrderProgress::Done(_) | OrderProgress::Recorded => None,
         };
+        let failure = match self.passed_over_until {
+            Some(until) => failure.behind(until),
+            None => failure,
+        };
+        // What fails here would fail at the next issuer, too, and leave an order with it.
+        if failure.fault == OrderFault::Ours {
+            self.issuer = usize::MAX;
+        }
         self.progress = OrderProgress::Ordering(Some(OrderFailure::of_both(before, failure)));
         self.reading = None;
         if !is_lease_held {

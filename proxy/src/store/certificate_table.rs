@@ -16,7 +16,7 @@ mod lock;
 mod read;
 mod rewrap;
 
-pub use account::{Account, AccountKeyCommit, StoredAccount, commit_account_key, find_account, put_account};
+pub use account::{Account, AccountKeyCommit, StoredAccount, commit_account_key, find_account};
 #[cfg(test)]
 pub(crate) use challenge::challenge_for_tests;
 pub use challenge::{

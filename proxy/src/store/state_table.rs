@@ -43,7 +43,7 @@ pub use instances::{InstanceItem, MOST_INSTANCES, end_instance, list_instances, 
 pub(in crate::store) use link_key::{LINK_KEY_CONTEXT, find_sealed_link_key, replace_link_key};
 pub use link_key::{ensure_link_key, find_link_key};
 pub use open_challenges::{OpenChallenge, find_open_challenges, put_open_challenge, remove_open_challenge};
-pub use open_order::{OpenOrder, put_open_order, remove_open_order};
+pub use open_order::{OpenOrder, OpenOrders, put_open_order, remove_open_order, remove_open_orders};
 pub use order_record::{FAILED_AT, OrderRecord, SHARDS, put_failure, put_record, shard};
 pub use order_records::read_records;
 pub use out_of_renewals::forget;

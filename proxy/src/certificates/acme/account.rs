@@ -20,6 +20,25 @@ use crate::{
     },
 };
 
+/// What a CA's answer means for the account that asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AccountStanding {
+    /// Nothing is known.
+    Unknown,
+    /// The CA accepts it.
+    Good,
+    Lost(AccountLoss),
+}
+
+impl AccountStanding {
+    pub(super) fn loss(self) -> Option<AccountLoss> {
+        match self {
+            Self::Lost(loss) => Some(loss),
+            Self::Unknown | Self::Good => None,
+        }
+    }
+}
+
 /// How an account was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AccountLoss {
@@ -79,6 +98,10 @@ impl Acme {
             warn!(directory = %self.directory, account = %former.id(), ?loss, "CA does not accept the account any more; another is registered");
             match loss {
                 AccountLoss::Forgotten => self.register(stored).await?,
+                // Another instance has put its key there a moment ago, and registers with it, or has ended: the account is that key's.
+                AccountLoss::Deactivated if stored.account.is_none() && stored.key.is_some() => {
+                    self.register(stored).await?
+                }
                 AccountLoss::Deactivated => self.register_anew(&stored).await?,
             }
         };
@@ -86,23 +109,24 @@ impl Acme {
         Ok(account)
     }
 
-    /// Whether `error`, the CA's answer to a request by `account`, means that the account is lost.
-    pub(super) async fn loss(&self, account: &Account, error: &OrderError) -> Option<AccountLoss> {
-        let OrderError::Refused(problem) = error else { return None };
-        match problem.kind.as_deref()? {
-            FORGOTTEN => Some(AccountLoss::Forgotten),
+    /// What `error`, the CA's answer to a request by `account`, means for the account.
+    pub(super) async fn standing(&self, account: &Account, error: &OrderError) -> AccountStanding {
+        let OrderError::Refused(problem) = error else { return AccountStanding::Unknown };
+        match problem.kind.as_deref() {
+            Some(FORGOTTEN) => AccountStanding::Lost(AccountLoss::Forgotten),
             // It may also be the order that is refused: a change of the account that changes nothing tells.
-            UNAUTHORIZED => {
+            Some(UNAUTHORIZED) => {
                 let contact = self.contact();
-                let touched = account.update_contacts(&texts(&contact)).await;
-                let is_dead = match touched {
-                    Err(Error::Str(_)) => true,
-                    Err(error) => kind(&error) == Some(UNAUTHORIZED),
-                    Ok(()) => false,
-                };
-                is_dead.then_some(AccountLoss::Deactivated)
+                match account.update_contacts(&texts(&contact)).await {
+                    Ok(()) => AccountStanding::Good,
+                    Err(Error::Str(_)) => AccountStanding::Lost(AccountLoss::Deactivated),
+                    Err(error) if kind(&error) == Some(UNAUTHORIZED) => {
+                        AccountStanding::Lost(AccountLoss::Deactivated)
+                    }
+                    Err(_) => AccountStanding::Unknown,
+                }
             }
-            _ => None,
+            _ => AccountStanding::Unknown,
         }
     }
 
@@ -151,9 +175,9 @@ impl Acme {
         };
         let key = self.account_key(pem)?;
         let registered = match &self.external {
-            None => self.register_key(key).await,
+            None => self.register_key(key, &stored).await,
             // Only a new account can be bound.
-            Some(_) => self.find_by_key(key).await,
+            Some(_) => self.find_by_key(key, &stored).await,
         };
         match registered {
             Err(OrderError::Refused(problem))
@@ -169,37 +193,43 @@ impl Acme {
     async fn register_anew(&self, stored: &StoredAccount) -> Result<Account, OrderError> {
         match &self.external {
             None => {
-                let key = self.share_key(stored.seen.as_ref()).await?;
-                self.register_key(key).await
+                let stored = self.share_key(stored.seen.as_ref()).await?;
+                // It is there, and yet it could not be read.
+                let unreadable = || self.unusable_key("it has no base64 text in `Contents`".to_owned());
+                let key = self.account_key(stored.key.as_ref().ok_or_else(unreadable)?)?;
+                self.register_key(key, &stored).await
             }
             Some(external) => self.create_bound(external, stored.seen.as_ref()).await,
         }
     }
 
-    /// Puts a key into the table, or takes the one that another instance put there at the same time.
-    async fn share_key(&self, replaced: Option<&Version>) -> Result<PrivatePkcs8KeyDer<'static>, OrderError> {
+    /// Puts a key into the table, unless another instance put one there at the same time; what is there then.
+    async fn share_key(&self, replaced: Option<&Version>) -> Result<StoredAccount, OrderError> {
         let fresh = key::generate()?;
         let pem = key::sec1_pem(fresh.serialized_der())?;
-        match self.commit_key(&pem, replaced).await {
-            Ok(()) => Ok(key::pkcs8(pem.as_bytes())?),
-            Err(StoreError::Conflict) => {
-                let pem = self.find_account().await?.key;
-                // It is there, and yet it could not be read.
-                let unreadable = || self.unusable_key("it has no base64 text in `Contents`".to_owned());
-                self.account_key(&pem.ok_or_else(unreadable)?)
-            }
+        match self.commit_key(&pem, replaced, None).await {
+            Ok(()) | Err(StoreError::Conflict) => Ok(self.find_account().await?),
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn commit_key(&self, key: &PrivateKeyPem, replaced: Option<&Version>) -> Result<(), StoreError> {
-        let commit =
-            AccountKeyCommit { issuer: &self.issuer, email: &self.email, replaced, key, account: None };
+    async fn commit_key(
+        &self,
+        key: &PrivateKeyPem,
+        replaced: Option<&Version>,
+        account: Option<&certificate_table::Account>,
+    ) -> Result<(), StoreError> {
+        let commit = AccountKeyCommit { issuer: &self.issuer, email: &self.email, replaced, key, account };
         certificate_table::commit_account_key(&self.store, &commit, clock::wall()).await
     }
 
-    /// RFC 8555 §7.3.1: for a key it knows, the CA answers with the account there is, so that registering twice makes one.
-    async fn register_key(&self, key: PrivatePkcs8KeyDer<'static>) -> Result<Account, OrderError> {
+    /// RFC 8555 §7.3.1: for a key it knows, the CA answers with the account there is, so that registering twice makes one. `stored` is what
+    /// the key was read with.
+    async fn register_key(
+        &self,
+        key: PrivatePkcs8KeyDer<'static>,
+        stored: &StoredAccount,
+    ) -> Result<Account, OrderError> {
         let pair = (Key::from_pkcs8_der(key.clone_key())?, PrivateKeyDer::Pkcs8(key));
         let builder = Account::builder_with_http(Box::new(self.http.clone()));
         let (account, _) = builder.create_from_key(pair, self.directory.clone()).await?;
@@ -207,22 +237,41 @@ impl Acme {
         if !self.email.is_empty() {
             account.update_contacts(&texts(&self.contact())).await?;
         }
-        self.keep(account).await
+        self.keep(account, stored).await
     }
 
     /// The account that the CA has for `key`, if any.
-    async fn find_by_key(&self, key: PrivatePkcs8KeyDer<'static>) -> Result<Account, OrderError> {
+    async fn find_by_key(
+        &self,
+        key: PrivatePkcs8KeyDer<'static>,
+        stored: &StoredAccount,
+    ) -> Result<Account, OrderError> {
         let pair = (Key::from_pkcs8_der(key.clone_key())?, PrivateKeyDer::Pkcs8(key));
         let builder = Account::builder_with_http(Box::new(self.http.clone()));
         let (account, _) = builder.from_key(pair, self.directory.clone()).await?;
-        self.keep(account).await
+        self.keep(account, stored).await
     }
 
-    async fn keep(&self, account: Account) -> Result<Account, OrderError> {
+    /// Writes the account beside the key that it is of, which is written again: another instance may have put its own in its place
+    /// meanwhile, and then the account is that one's.
+    async fn keep(&self, account: Account, stored: &StoredAccount) -> Result<Account, OrderError> {
         let kept = certificate_table::Account::new(&self.email, account.id());
-        certificate_table::put_account(&self.store, &self.issuer, &self.email, &kept, clock::wall()).await?;
-        info!(directory = %self.directory, account = %account.id(), "account registered");
-        Ok(account)
+        let Some(pem) = &stored.key else { return Ok(account) };
+        match self.commit_key(pem, stored.seen.as_ref(), Some(&kept)).await {
+            Ok(()) => {
+                info!(directory = %self.directory, account = %account.id(), "account registered");
+                Ok(account)
+            }
+            Err(StoreError::Conflict) => {
+                let present = self.find_account().await?;
+                match (location(&present), &present.key) {
+                    (Some(location), Some(pem)) => self.open(location, pem).await,
+                    // Whoever has put that key there registers with it.
+                    _ => Err(StoreError::Conflict.into()),
+                }
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Registers an account that is bound to the external one, or joins who was faster.

@@ -39,7 +39,11 @@ pub(in crate::certificates) enum OrderError {
     BadNonce,
     /// The name was not validated.
     #[error("the CA could not validate the name: {problem}")]
-    Invalid { problem: String },
+    Invalid {
+        problem: String,
+        /// The type of what it found fault with, a URN.
+        kind: Option<String>,
+    },
     /// It offers neither http-01 nor tls-alpn-01, or for a wildcard no dns-01.
     #[error(
         "the CA offers no challenge that Gatehouse can answer (http-01, tls-alpn-01; for wildcards dns-01)"
@@ -129,6 +133,19 @@ pub(in crate::certificates) struct AcmeProblem {
     pub(in crate::certificates) status: Option<u16>,
     /// When the CA may be asked again.
     pub(in crate::certificates) retry_after: Option<SystemTime>,
+    pub(in crate::certificates) subject: RefusalSubject,
+}
+
+/// What a CA has refused, where that is known otherwise than by the problem's type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::certificates) enum RefusalSubject {
+    /// The type tells.
+    #[default]
+    Untold,
+    /// The account: what was asked for named no identifier.
+    Account,
+    /// The name, for an account that the CA accepts otherwise.
+    Name,
 }
 
 impl AcmeProblem {
@@ -150,6 +167,23 @@ impl OrderError {
             Self::Unusable { .. } | Self::Invalid { .. } | Self::Slow { awaiting: Awaited::Ca } => true,
             Self::Refused(problem) => problem.is_of_the_request(),
             _ => false,
+        }
+    }
+
+    /// The same of a request about the account.
+    pub(super) fn about_account(self) -> Self {
+        self.about(RefusalSubject::Account)
+    }
+
+    /// The same of a request by an account that is known to be accepted.
+    pub(super) fn about_name(self) -> Self {
+        self.about(RefusalSubject::Name)
+    }
+
+    fn about(self, subject: RefusalSubject) -> Self {
+        match self {
+            Self::Refused(problem) => Self::Refused(AcmeProblem { subject, ..problem }),
+            other => other,
         }
     }
 
@@ -202,6 +236,7 @@ impl From<instant_acme::Error> for OrderError {
                 // An order that failed is told of with success.
                 status: http::status().filter(|status| *status >= 400).or(problem.status),
                 retry_after: http::retry_after(),
+                subject: RefusalSubject::Untold,
             }),
             source => match (http::unexpected_status(&source), http::status()) {
                 (Some((resource, status)), _) => {

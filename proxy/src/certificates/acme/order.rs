@@ -7,14 +7,15 @@ use std::{
 
 use instant_acme::{
     Account, AuthorizationStatus, ChallengeStatus, ChallengeType, Error, Identifier, NewOrder, Order,
-    OrderStatus,
+    OrderStatus, Problem,
 };
 use rcgen::{CertificateParams, CertificateSigningRequest, DistinguishedName};
 use tracing::{info, warn};
 
 use super::{
-    Acme, Awaited, BAD_NONCE, Issued, OrderError, OrderRequest, Prefer, RATE_LIMITED, Replaced,
-    SERVER_INTERNAL, brief,
+    Acme, Awaited, BAD_NONCE, Issued, OrderError, OrderRequest, Prefer, RATE_LIMITED, SERVER_INTERNAL,
+    account::AccountStanding,
+    brief,
     http::{retry_after, set_awaited, status},
 };
 use crate::{
@@ -66,7 +67,7 @@ impl Acme {
         // One that was placed before may have been finalized: however slow the CA is, its certificate is not given up.
         let awaited = if order_request.open.is_some() { Awaited::Issuance } else { Awaited::Ca };
         set_awaited(awaited);
-        let account = despite_nonces!(self.account().await)?;
+        let account = despite_nonces!(self.account().await).map_err(OrderError::about_account)?;
         // A CA shows an order to the account that placed it alone, and a profile is chosen with the order.
         let is_ours = |open: &&OpenOrder| {
             open.issuer == self.issuer.as_str()
@@ -83,7 +84,7 @@ impl Acme {
         };
         let Placed { account, mut order, key } = match resumed {
             Some(resumed) => resumed,
-            None => self.begin(account, name, order_request.replaces.as_ref()).await?,
+            None => self.begin(account, name, order_request).await?,
         };
         order_request.placed.set(order.url());
         // RFC 8555 §7.1.6: pending, ready, processing, valid.
@@ -115,14 +116,14 @@ impl Acme {
         &self,
         account: Account,
         name: &Pattern,
-        replaced: Option<&Replaced>,
+        order_request: &OrderRequest,
     ) -> Result<Placed, OrderError> {
         set_awaited(Awaited::Ca);
         // A key that cannot be kept is no reason to order.
         probe::seal(&self.store).await?;
         let key = key::generate()?;
         let key = key::sec1_pem(key.serialized_der())?;
-        let (account, order) = self.new_order(account, name, replaced).await?;
+        let (account, order) = self.new_order(account, name, order_request).await?;
         let open = OpenOrder {
             issuer: self.issuer.as_str().to_owned(),
             account: account.id().to_owned(),
@@ -131,10 +132,17 @@ impl Acme {
             key: key.clone(),
             placed_at: clock::wall(),
         };
-        if let Err(error) = state_table::put_open_order(&self.store, name, &open).await
-            && let Some(left_out) = admit_line("open_order_unrecorded", "")
-        {
-            warn!(server_name = %name, %error, left_out, "the order was not recorded; if this instance ends before it has the certificate, another is ordered");
+        let recorded = order_request.recorded.as_deref();
+        match state_table::put_open_order(&self.store, name, &open, recorded).await {
+            Ok(true) => {}
+            Ok(false) => {
+                info!(server_name = %name, order = %open.url, "another instance has placed an order of the name meanwhile, which stays recorded");
+            }
+            Err(error) => {
+                if let Some(left_out) = admit_line("open_order_unrecorded", "") {
+                    warn!(server_name = %name, %error, left_out, "the order was not recorded; if this instance ends before it has the certificate, another is ordered");
+                }
+            }
         }
         Ok(Placed { account, order, key })
     }
@@ -143,29 +151,34 @@ impl Acme {
         &self,
         account: Account,
         name: &Pattern,
-        replaced: Option<&Replaced>,
+        order_request: &OrderRequest,
     ) -> Result<(Account, Order), OrderError> {
         let identifiers = [Identifier::Dns(name.to_string())];
+        let replaced = order_request.replaces.as_ref();
         let replaced =
             replaced.filter(|replaced| self.exempts_replacements() && replaced.is_of(account.id()));
         if let Some(replaced) = replaced {
             let wanted = self.wanted(&account, &identifiers).await?.replaces(replaced.certificate.clone());
+            order_request.is_sent.store(true, Ordering::Relaxed);
             if let Some(order) = replace(&account, &wanted, &self.lacks_replacement).await? {
                 return Ok((account, order));
             }
         }
         let wanted = self.wanted(&account, &identifiers).await?;
+        order_request.is_sent.store(true, Ordering::Relaxed);
         let mut loss = None;
         let placed = despite_nonces!(match account.new_order(&wanted).await {
             Err(error) => {
                 let refused = OrderError::from(error);
-                loss = self.loss(&account, &refused).await;
-                Err(refused)
+                let standing = self.standing(&account, &refused).await;
+                loss = standing.loss();
+                Err(if standing == AccountStanding::Good { refused.about_name() } else { refused })
             }
             Ok(order) => Ok(order),
         });
         let Some(loss) = loss else { return Ok((account, placed?)) };
-        let account = despite_nonces!(self.account_instead_of(&account, loss).await)?;
+        let account = despite_nonces!(self.account_instead_of(&account, loss).await);
+        let account = account.map_err(OrderError::about_account)?;
         let order = despite_nonces!(account.new_order(&wanted).await.map_err(OrderError::from))?;
         Ok((account, order))
     }
@@ -259,7 +272,7 @@ async fn resume(account: &Account, open: &OpenOrder) -> Result<Option<Placed>, O
         Err(error) => return Err(error),
     };
     if order.state().status == OrderStatus::Invalid {
-        return Err(OrderError::Invalid { problem: problem(&mut order).await });
+        return Err(invalid(&mut order).await);
     }
     info!(order = %open.url, status = ?order.state().status, "an order that was placed before is gone on with");
     Ok(Some(Placed { account: account.clone(), order, key: open.key.clone() }))
@@ -354,7 +367,7 @@ async fn await_status(order: &mut Order, wanted: &[OrderStatus]) -> Result<(), O
             return Ok(());
         }
         if order.state().status == OrderStatus::Invalid {
-            return Err(OrderError::Invalid { problem: problem(order).await });
+            return Err(invalid(order).await);
         }
         polls = polls.saturating_add(1);
         tokio::time::sleep(pause_until(retry_after(), POLLS.after(polls), clock::wall())).await;
@@ -371,19 +384,23 @@ fn pause_until(retry_after: Option<SystemTime>, ours: Duration, now: SystemTime)
 }
 
 /// Why an order failed: its own error (RFC 8555 §7.1.3), or that of the challenge (§8).
-async fn problem(order: &mut Order) -> String {
+async fn invalid(order: &mut Order) -> OrderError {
+    let of = |error: &Problem| OrderError::Invalid {
+        problem: brief(&error.to_string()),
+        kind: error.r#type.clone(),
+    };
     if let Some(error) = &order.state().error {
-        return brief(&error.to_string());
+        return of(error);
     }
     let mut authorizations = order.authorizations();
     while let Some(Ok(mut authorization)) = authorizations.next().await {
         let Ok(state) = authorization.refresh().await else { break };
         let error = state.challenges.iter().find_map(|challenge| challenge.error.as_ref());
         if let Some(error) = error {
-            return brief(&error.to_string());
+            return of(error);
         }
     }
-    "it gives no reason".to_owned()
+    OrderError::Invalid { problem: "it gives no reason".to_owned(), kind: None }
 }
 
 /// Retries by the library, in addition to the first try.

@@ -122,7 +122,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        certificates::acme::error::AcmeProblem,
+        certificates::acme::error::{AcmeProblem, RefusalSubject},
         config,
         store::{Engine, Store, tables},
     };
@@ -139,7 +139,13 @@ mod tests {
     fn limited(retry_after: SystemTime) -> OrderError {
         let problem = "too many new orders (300) from this account".to_owned();
         let kind = Some("urn:ietf:params:acme:error:rateLimited".to_owned());
-        OrderError::Refused(AcmeProblem { problem, kind, status: Some(429), retry_after: Some(retry_after) })
+        OrderError::Refused(AcmeProblem {
+            problem,
+            kind,
+            status: Some(429),
+            retry_after: Some(retry_after),
+            subject: RefusalSubject::Untold,
+        })
     }
 
     #[tokio::test]

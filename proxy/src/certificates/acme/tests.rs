@@ -84,11 +84,12 @@ async fn a_record_stays_as_long_as_its_order_can_be_gone_on_with() {
             kind: None,
             status: Some(status),
             retry_after: None,
+            subject: RefusalSubject::Untold,
         })
     };
     for (issued, is_removed) in [
         (Ok(()), true),
-        (Err(OrderError::Invalid { problem: String::new() }), true),
+        (Err(OrderError::Invalid { problem: String::new(), kind: None }), true),
         (Err(OrderError::Unusable { problem: String::new() }), true),
         (Err(refused(403)), true),
         (Err(OrderError::Slow { awaiting: Awaited::Ca }), true),

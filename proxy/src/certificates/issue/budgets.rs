@@ -38,8 +38,8 @@ pub(super) struct Draw<'a> {
     pub(super) from: Option<IpAddr>,
     /// As keys name it.
     pub(super) issuer: &'a str,
-    /// Whether the last order of the name failed.
-    pub(super) is_retry: bool,
+    /// How often in a row orders of the name have failed for what the CA has said of it.
+    pub(super) failures: u32,
     /// How the CA counts it.
     pub(super) counted: Counted,
     /// Whether it was taken from the renewals' budget already.
@@ -52,6 +52,41 @@ pub(super) enum Counted {
     Yes,
     /// It names the certificate that it replaces (RFC 9773 §5), which Let's Encrypt exempts from all limits.
     Exempt,
+}
+
+/// What was taken for an order, until that is placed.
+#[derive(Debug)]
+pub(super) struct Charged {
+    limits: Vec<Limit>,
+}
+
+/// What has become of an order that was charged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ChargedFor {
+    /// Whether the CA was sent a new order: one that is gone on with was charged when it was placed.
+    pub(super) is_sent: bool,
+    /// Whether it has issued a certificate.
+    pub(super) is_issued: bool,
+}
+
+impl ChargedFor {
+    /// No order came of it.
+    pub(super) const NOTHING: Self = Self { is_sent: false, is_issued: false };
+
+    /// Whether the CA counts it there: new orders of the account, certificates of a registered domain.
+    fn counts(self, of: Drawn) -> bool {
+        match of {
+            Drawn::Certificates => self.is_issued,
+            Drawn::Wildcard
+            | Drawn::Source
+            | Drawn::Tenant
+            | Drawn::Retries
+            | Drawn::RetriesOfOne
+            | Drawn::Orders
+            | Drawn::Renewals
+            | Drawn::Counted => self.is_sent,
+        }
+    }
 }
 
 /// A limit of orders.
@@ -92,38 +127,40 @@ impl CertificatesInner {
         &self,
         draw: &Draw<'_>,
         now: SystemTime,
-    ) -> Result<Option<SystemTime>, StoreError> {
+    ) -> Result<Result<Charged, SystemTime>, StoreError> {
         let limits = limits(draw, &self.config);
         let spent = match limits.iter().find_map(|limit| Some((limit, self.spent_until(limit, now)?))) {
             Some(spent) => Some(spent),
             None => spend(&self.store, &limits, now).await?,
         };
-        Ok(spent.map(|(limit, until)| self.defer(&draw.name.to_string(), limit, until)))
+        Ok(match spent {
+            Some((limit, until)) => Err(self.defer(&draw.name.to_string(), limit, until)),
+            None => Ok(Charged { limits }),
+        })
     }
 
-    /// Gives back what [`spend_all`](Self::spend_all) has taken for an order that is not placed.
-    pub(super) async fn give_back_all(&self, draw: &Draw<'_>, now: SystemTime) {
-        for limit in limits(draw, &self.config) {
-            self.give_back(draw, &limit, now).await;
-        }
-    }
-
-    /// Gives back what it has taken for a certificate that was not issued: the CA has counted the order, but no certificate.
-    pub(super) async fn give_back_certificate(&self, draw: &Draw<'_>, now: SystemTime) {
-        for limit in limits(draw, &self.config).iter().filter(|limit| limit.of == Drawn::Certificates) {
-            self.give_back(draw, limit, now).await;
+    /// Gives back what was `charged` for an order of `name` and the CA does not count, now that it is known what has become of it.
+    pub(super) async fn settle(
+        &self,
+        name: &Pattern,
+        charged: &Charged,
+        charged_for: ChargedFor,
+        now: SystemTime,
+    ) {
+        for limit in charged.limits.iter().filter(|limit| !charged_for.counts(limit.of)) {
+            self.give_back(name, limit, now).await;
             // It may have been found spent for lack of this one.
             self.spent.invalidate(&limit.key());
         }
     }
 
-    async fn give_back(&self, draw: &Draw<'_>, limit: &Limit, now: SystemTime) {
+    async fn give_back(&self, name: &Pattern, limit: &Limit, now: SystemTime) {
         // What is not given back comes back by itself.
         if let Err(error) = limit.budget().give_back(&self.store, 1, now).await
             && let Some(left_out) = admit_line("order_not_given_back", "")
         {
             let (budget, scope) = (limit.of.as_str(), &limit.scope);
-            warn!(server_name = %draw.name, budget, scope, %error, left_out, "what was taken from the budget for an order or a certificate that there is not was not given back");
+            warn!(server_name = %name, budget, scope, %error, left_out, "what was taken from the budget for an order or a certificate that there is not was not given back");
         }
     }
 
@@ -236,11 +273,27 @@ fn limits(draw: &Draw<'_>, config: &config::CertificatesConfig) -> Vec<Limit> {
         let tenant = format!("{}#{}", draw.issuer, site.tenant);
         limits.push(Limit::new(Drawn::Tenant, tenant, config.orders_per_tenant, ACCOUNT));
     }
-    if draw.is_retry {
-        limits.push(Limit::new(Drawn::Retries, draw.issuer, config.retries_per_hour, HOUR));
-    }
+    limits.extend(retry_limits(draw, config));
     limits.push(new_orders(draw.issuer, config));
     limits
+}
+
+/// Of a name that fails: each tenant, and where there is none each registered domain, has a part of what the fleet has, so that one customer's
+/// names leave the rest to others; and those that have failed for a day leave half of it to those that failed a moment ago, whose owner may
+/// just have mended what was wrong.
+fn retry_limits(draw: &Draw<'_>, config: &config::CertificatesConfig) -> Vec<Limit> {
+    if draw.failures == 0 {
+        return Vec::new();
+    }
+    let most = config.retries_per_hour;
+    let tenant = draw.site.map(|site| &*site.tenant).filter(|tenant| *tenant != DEFAULT_TENANT);
+    let one = tenant.unwrap_or_else(|| registered_domain(draw.name.name()));
+    let of_one = (most / ONES_PART).max(1);
+    let reserve = if draw.failures > EARLY_FAILURES { most / 2 } else { 0 };
+    vec![
+        Limit::new(Drawn::RetriesOfOne, format!("{}#{one}", draw.issuer), of_one, HOUR),
+        Limit { reserve, ..Limit::new(Drawn::Retries, draw.issuer, most, HOUR) },
+    ]
 }
 
 fn renewal_limits(draw: &Draw<'_>, config: &config::CertificatesConfig) -> Vec<Limit> {
@@ -282,6 +335,10 @@ pub(super) fn registered_domain(name: &ServerName) -> &str {
     psl::domain_str(name.as_str()).unwrap_or(name.as_str())
 }
 
+/// Of the retries, the part of one tenant or registered domain.
+const ONES_PART: u64 = 5;
+/// As many failures lie within two hours; whoever has more is tried once a day.
+const EARLY_FAILURES: u32 = 3;
 const HOUR: Duration = Duration::from_hours(1);
 /// Within what Let's Encrypt counts the orders of an account.
 const ACCOUNT: Duration = Duration::from_hours(3);

@@ -2,16 +2,19 @@
 
 use std::{
     error::Error as _,
-    sync::Arc,
-    time::{Duration, SystemTime},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use instant_acme::CertificateIdentifier;
 use tracing::{info, warn};
 
 use super::{
-    Charge, Run,
-    budgets::{Counted, Draw, registered_domain, site_of},
+    Charge, Granted, Run,
+    budgets::{ChargedFor, Counted, Draw, registered_domain, site_of},
     record_of, warn_of, watched,
 };
 use crate::{
@@ -49,33 +52,52 @@ impl Run<'_> {
         // Who took it from the renewals' budget found no pause a moment ago.
         let pause = if is_paid { None } else { acme.find_pause().await? };
         if let Some(until) = acme.paused_until().filter(|until| failure::is_ahead(*until, now)) {
-            self.defer(until);
+            self.seen.pass_over(until);
             return Ok(());
         }
         let draw = Draw { is_paid, ..self.draw(acme.issuer.as_str(), self.counted(asked, acme).await) };
-        if let Some(until) = inner.spend_all(&draw, now).await? {
-            self.defer(until);
-            return Ok(());
-        }
+        let charged = match inner.spend_all(&draw, now).await? {
+            Ok(charged) => charged,
+            Err(until) => {
+                self.seen.pass_over(until);
+                return Ok(());
+            }
+        };
+        let granted = Granted { issuer, charged, is_paid };
         let Some(ended) = pause else {
             if is_paid {
                 self.charge = Charge::Renewals(None);
             }
+            self.granted = Some(granted);
             self.seen.grant = Some(Grant::default());
             return Ok(());
         };
-        if let Some(trial) = acme.try_after(&ended, now).await? {
-            self.seen.grant = Some(Grant { pause: Some(trial) });
-        } else {
-            inner.give_back_all(&draw, now).await;
-            self.seen.pass_on();
+        match acme.try_after(&ended, now).await {
+            Ok(Some(trial)) => {
+                self.granted = Some(granted);
+                self.seen.grant = Some(Grant { pause: Some(trial) });
+            }
+            // Another instance tries it now.
+            Ok(None) => {
+                self.settle(granted, ChargedFor::NOTHING).await;
+                self.seen.pass_over(now);
+            }
+            Err(error) => {
+                self.settle(granted, ChargedFor::NOTHING).await;
+                return Err(error);
+            }
         }
         Ok(())
     }
 
-    fn defer(&mut self, until: SystemTime) {
-        self.deferred_until = Some(self.deferred_until.map_or(until, |earlier| earlier.min(until)));
-        self.seen.pass_on();
+    /// Gives back what the CA does not count.
+    pub(super) async fn settle(&mut self, granted: Granted, charged_for: ChargedFor) {
+        let Granted { issuer, charged, is_paid } = granted;
+        self.inner.settle(&self.goal.name, &charged, charged_for, clock::wall()).await;
+        // Whoever has claimed the renewal gives it back.
+        if is_paid && !charged_for.is_sent {
+            self.charge = Charge::Renewals(Some(issuer));
+        }
     }
 
     /// How the CA counts the order.
@@ -89,14 +111,13 @@ impl Run<'_> {
 
     pub(super) fn draw<'a>(&'a self, issuer: &'a str, counted: Counted) -> Draw<'a> {
         let site = site_of(self.seen.standing.as_ref());
-        let failures = self.stored_certificates.record.as_ref().map_or(0, |record| record.failures);
         Draw {
             purpose: self.goal.purpose,
             name: &self.goal.name,
             site,
             from: self.charge.client(),
             issuer,
-            is_retry: failures > 0,
+            failures: self.failures(),
             counted,
             is_paid: false,
         }
@@ -110,14 +131,19 @@ impl Run<'_> {
         if !self.is_held(lock).await && clock::wall() < self.goal.give_up_at {
             return self.seen.look_again();
         }
-        let was_placed = self.open_order().is_some();
-        let (began, placed) = (clock::now(), PlacedUrl::default());
+        let open = self.open_order(issuer).cloned();
+        let was_placed = open.is_some();
+        let (began, placed, is_sent) = (clock::now(), PlacedUrl::default(), Arc::new(AtomicBool::new(false)));
+        // From here on it may be placed.
+        let granted = self.granted.take();
         let outcome = {
             let order_request = OrderRequest {
                 prefer: self.prefer(),
                 replaces: self.replaces(issuer),
-                open: self.open_order().cloned(),
+                open,
+                recorded: self.stored_certificates.open_orders.url(issuer.key().as_str()).map(str::to_owned),
                 placed: placed.clone(),
+                is_sent: Arc::clone(&is_sent),
             };
             let order = issue(self.inner, issuer, &self.goal.name, order_request);
             let keep = keep_lease(self.inner, lock);
@@ -125,6 +151,13 @@ impl Run<'_> {
         };
         let seconds = began.elapsed().as_secs_f64();
         self.inner.metrics.order_seconds.observe(issuer.kind(), seconds);
+        if let Some(granted) = granted {
+            let charged_for = ChargedFor {
+                is_sent: is_sent.load(Ordering::Relaxed),
+                is_issued: matches!(outcome, Ok(_) | Err(OrderError::Unusable { .. })),
+            };
+            self.settle(granted, charged_for).await;
+        }
         // Who placed it may have shown its challenge and be gone, and the order was over without another being shown here.
         let is_over = outcome.as_ref().err().is_none_or(OrderError::ends_order);
         if was_placed && is_over && placed.get().is_some() && self.is_held(lock).await {
@@ -145,9 +178,8 @@ impl Run<'_> {
                 self.inner.metrics.orders.bump(outcome_of(&error));
                 let cause = error.source().map(|cause| brief(&cause.to_string()));
                 if let Some(url) = placed.get().filter(|_| error.ends_order()) {
-                    self.forget_open_order(&url).await;
+                    self.forget_open_order(issuer, &url).await;
                 }
-                self.give_back_certificate(issuer, &error).await;
                 warn!(server_name = %self.goal.name, issuer = issuer.name(), seconds, %error, cause, "order failed");
                 let fault = self.fault(issuer, grant, &error).await;
                 let is_held = self.is_held(lock).await;
@@ -157,21 +189,10 @@ impl Run<'_> {
     }
 
     /// Nothing can be made of it.
-    async fn forget_open_order(&self, url: &str) {
-        if let Err(error) =
-            state_table::remove_open_order(&self.inner.store, &self.goal.name, Some(url)).await
-        {
+    async fn forget_open_order(&self, issuer: &Issuer, url: &str) {
+        let (store, name, issuer) = (&self.inner.store, &self.goal.name, issuer.key().as_str());
+        if let Err(error) = state_table::remove_open_order(store, name, issuer, url).await {
             warn_of(&self.goal.name, &error, "the order that failed was not forgotten");
-        }
-    }
-
-    /// A CA counts the certificates of a registered domain, and an order that has failed made none. One that is gone on with is charged
-    /// again.
-    async fn give_back_certificate(&self, issuer: &Issuer, error: &OrderError) {
-        let is_issued = matches!(error, OrderError::Unusable { .. });
-        if let Some(acme) = issuer.acme().filter(|_| !is_issued) {
-            let draw = self.draw(acme.issuer.as_str(), Counted::Yes);
-            self.inner.give_back_certificate(&draw, clock::wall()).await;
         }
     }
 
@@ -215,8 +236,8 @@ impl Run<'_> {
 
     /// The order to go on with. Who wants another certificate than the present one wants another key, too, and the present one may be of
     /// this order: it may have been presented without ever having been written.
-    fn open_order(&self) -> Option<&OpenOrder> {
-        let open = self.stored_certificates.open_order.as_ref();
+    fn open_order(&self, issuer: &Issuer) -> Option<&OpenOrder> {
+        let open = self.stored_certificates.open_orders.of(issuer.key().as_str());
         open.filter(|_| self.goal.purpose != Purpose::Replace)
     }
 
@@ -224,9 +245,13 @@ impl Run<'_> {
         if matches!(self.goal.name, Pattern::Wildcard(_)) {
             return Prefer::Dns;
         }
-        let failures = self.stored_certificates.record.as_ref().map_or(0, |record| record.failures);
         let site = site_of(self.seen.standing.as_ref());
-        prefer(failures, site, Micros::of(clock::wall()))
+        prefer(self.failures(), site, Micros::of(clock::wall()))
+    }
+
+    /// Of the name's own.
+    fn failures(&self) -> u32 {
+        self.stored_certificates.record.as_ref().map_or(0, |record| record.failures)
     }
 
     pub(super) async fn commit(&mut self, obtained: Arc<Obtained>) {
@@ -317,7 +342,8 @@ impl Run<'_> {
         }
         if let Err(error) = state_table::put_failure(&self.inner.store, &record).await {
             warn_of(name, &error, "the failure was not recorded; only this instance backs off");
-            let at = record.retry_at.unwrap_or(now + UNRECORDED);
+            // What others write is read again soon: a success elsewhere, or an operator who has the name tried again.
+            let at = record.retry_at.unwrap_or(now + UNRECORDED).min(now + UNRECORDED);
             self.inner.unrecorded.insert(name.clone(), at);
         }
         self.tell_of_failure(&record).await;
@@ -428,8 +454,8 @@ fn outcome_of(error: &OrderError) -> Ordered {
 const FEED_DELAY: Duration = Duration::from_secs(15);
 const COMMIT_ATTEMPTS: u32 = 5;
 const COMMIT_PAUSES: Backoff = Backoff::doubling(Duration::from_millis(500), Duration::from_secs(4));
-/// How long this instance alone remembers that a name's orders have stopped.
-const UNRECORDED: Duration = Duration::from_hours(24);
+/// How long this instance alone remembers a back-off at most: even so, no more than four orders of a name fail in an hour.
+const UNRECORDED: Duration = Duration::from_mins(15);
 
 #[cfg(test)]
 mod tests {
@@ -490,7 +516,7 @@ mod tests {
         let instance = fleet.instance();
         let run = run(&instance);
         let issuer @ Issuer::Acme(acme) = &run.inner.issuers[0] else { panic!("the internal issuer") };
-        let invalid = || OrderError::Invalid { problem: "no such host".to_owned() };
+        let invalid = || OrderError::Invalid { problem: "no such host".to_owned(), kind: None };
         for (error, is_ended) in
             [(invalid(), true), (OrderError::NoChallenge, true), (OrderError::BadNonce, false)]
         {
@@ -520,7 +546,7 @@ mod tests {
             stored_certificates: StoredCertificates::default(),
             is_written: true,
             charge: Charge::Client(None),
-            deferred_until: None,
+            granted: None,
             is_charged: false,
         }
     }

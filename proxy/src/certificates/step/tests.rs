@@ -214,9 +214,34 @@ fn issuers_are_tried_in_order_and_the_table_is_read_again_before_a_failure_is_re
     (seen.progress, seen.reading) = (OrderProgress::Recorded, Some(reading(None, true)));
     check(&[("recorded", Obtain, seen, "refuse Failed")]);
     let mut spent = ready();
-    spent.pass_on();
-    spent.pass_on();
+    spent.pass_over(now() + MINUTE);
+    spent.pass_over(now() + MINUTE);
     check(&[("no budget at all", Obtain, spent, "refuse BackingOff")]);
+}
+
+#[test]
+fn a_fallbacks_verdict_is_the_names_only_where_the_issuers_before_it_gave_one() {
+    use Purpose::Obtain;
+    let hour = Duration::from_hours(1);
+    let mut passed_over = ready();
+    passed_over.pass_over(now() + hour);
+    passed_over.fail(failure(OrderFault::Name), true);
+    passed_over.reading = Some(reading(None, true));
+    let expected = format!("record {:?}", OrderFault::Fallback(now() + hour));
+    check(&[("the first was paused", Obtain, passed_over, &expected)]);
+    let mut both = ready();
+    both.fail(failure(OrderFault::Name), true);
+    both.pass_over(now() + hour);
+    both.reading = Some(reading(None, true));
+    check(&[("the second was paused", Obtain, both, "record Name")]);
+}
+
+#[test]
+fn what_fails_here_is_tried_with_one_issuer() {
+    let mut seen = ready();
+    seen.fail(failure(OrderFault::Ours), true);
+    seen.reading = Some(reading(None, true));
+    check(&[("the table failed", Purpose::Obtain, seen, "record Ours")]);
 }
 
 #[test]
@@ -272,7 +297,7 @@ fn happen(seen: &mut OrderFacts, step: Step, chance: u8) -> bool {
         Step::AskPermission => seen.standing = Some(allowed()),
         Step::TakeLease => seen.lease = if chance > 200 { LeaseState::Elsewhere } else { held() },
         Step::AwaitHolder => seen.look_again(),
-        Step::Spend { .. } if chance > 200 => seen.pass_on(),
+        Step::Spend { .. } if chance > 200 => seen.pass_over(now()),
         Step::Spend { .. } => seen.grant = Some(Grant::default()),
         Step::Order { .. } if chance.is_multiple_of(3) => seen.obtain(obtained()),
         Step::Order { .. } => seen.fail(failure(OrderFault::Name), chance.is_multiple_of(2)),

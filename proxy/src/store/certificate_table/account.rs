@@ -117,16 +117,3 @@ pub async fn commit_account_key(
     transaction.transact_items(key.build()).transact_items(account.build()).send().await?;
     Ok(())
 }
-
-/// Stores the CA's answer about the account.
-pub async fn put_account(
-    store: &Store,
-    issuer: &IssuerKey,
-    email: &str,
-    account: &Account,
-    now: SystemTime,
-) -> Result<(), StoreError> {
-    let put = store.client().put_item().table_name(&store.tables().certificates);
-    put.set_item(Some(item::item(&issuer.account(email).account, &account.write(), now))).send().await?;
-    Ok(())
-}

@@ -12,7 +12,7 @@ use crate::{
         PrivateKeyPem, Store, StoreError,
         batch::{self, Consistency},
         key_sealer::{KeySealer, SealedKey},
-        state_table::{self, OpenOrder, OrderRecord},
+        state_table::{self, OpenOrders, OrderRecord},
     },
 };
 
@@ -23,8 +23,8 @@ pub struct StoredCertificates {
     pub stored: Vec<Stored>,
     /// Our record of the name; a broken one counts as none.
     pub record: Option<OrderRecord>,
-    /// An order of the name that has no certificate yet.
-    pub open_order: Option<OpenOrder>,
+    /// Orders of the name that have no certificate yet.
+    pub open_orders: OpenOrders,
 }
 
 /// The items of one certificate, as far as they are there.
@@ -93,11 +93,11 @@ pub async fn read(
     for (issuer, pattern, keys) in places {
         stored.extend(among(&found, &store.sealer, issuer, pattern, &keys).await?);
     }
-    let open_order = match &found.record {
-        Some(item) => OpenOrder::read(name, item, &store.sealer).await?,
-        None => None,
+    let open_orders = match &found.record {
+        Some(item) => OpenOrders::read(name, item, &store.sealer).await?,
+        None => OpenOrders::default(),
     };
-    Ok(StoredCertificates { stored, record, open_order })
+    Ok(StoredCertificates { stored, record, open_orders })
 }
 
 /// Reads what `issuer` has issued for exactly `pattern`. Consistent.

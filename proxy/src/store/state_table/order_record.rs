@@ -8,6 +8,7 @@ use std::{
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use crate::{
+    clock,
     name::Pattern,
     store::{
         Item, Store, StoreError, if_held,
@@ -35,6 +36,8 @@ pub struct OrderRecord {
     pub renew_at: Option<SystemTime>,
     /// Orders failed since the last that did not.
     pub failures: u32,
+    /// Orders failed since the last that a CA has judged, for nothing that counts against the name.
+    pub unjudged: u32,
     /// No order before this.
     pub retry_at: Option<SystemTime>,
     /// Why the last failed order failed.
@@ -62,6 +65,7 @@ impl OrderRecord {
             not_after: None,
             renew_at: None,
             failures: 0,
+            unjudged: 0,
             retry_at: None,
             problem: None,
             failed_at: Vec::new(),
@@ -74,7 +78,15 @@ impl OrderRecord {
     /// As if no order had failed; the CA's own count goes on.
     #[must_use]
     pub fn without_failures(self) -> Self {
-        Self { failures: 0, retry_at: None, problem: None, failing_since: None, stopped_at: None, ..self }
+        Self {
+            failures: 0,
+            unjudged: 0,
+            retry_at: None,
+            problem: None,
+            failing_since: None,
+            stopped_at: None,
+            ..self
+        }
     }
 
     /// Reads an item; attributes that are not what they should be count as absent, and so do empty texts.
@@ -85,7 +97,7 @@ impl OrderRecord {
         let instant = |attribute: &str| {
             item.get(attribute)?.as_s().ok().and_then(|text| Micros::parse(text)).map(Micros::at)
         };
-        let failures = item.get("failures").and_then(|value| value.as_n().ok()?.parse().ok());
+        let count = |attribute: &str| item.get(attribute).and_then(|value| value.as_n().ok()?.parse().ok());
         let failed_at = text("failed_at").unwrap_or_default();
         let failed_at = failed_at.split(' ').take(FAILED_AT).filter_map(Micros::parse);
         Some(Self {
@@ -96,7 +108,8 @@ impl OrderRecord {
             serial: text("serial"),
             not_after: instant("not_after"),
             renew_at: instant("renew_at"),
-            failures: failures.unwrap_or_default(),
+            failures: count("failures").unwrap_or_default(),
+            unjudged: count("unjudged").unwrap_or_default(),
             retry_at: instant("retry_at"),
             problem: text("problem"),
             failed_at: failed_at.map(Micros::at).collect(),
@@ -136,6 +149,9 @@ impl OrderRecord {
             item.insert("failed_at".to_owned(), AttributeValue::S(dates.join(" ")));
         }
         item.insert("failures".to_owned(), AttributeValue::N(self.failures.to_string()));
+        if self.unjudged > 0 {
+            item.insert("unjudged".to_owned(), AttributeValue::N(self.unjudged.to_string()));
+        }
         self.write_due(&mut item);
         item
     }
@@ -168,16 +184,23 @@ pub async fn put_record(store: &Store, record: &OrderRecord, before: Option<&str
 /// malformed, keeps all else and gets the back-off.
 pub async fn put_failure(store: &Store, record: &OrderRecord) -> Result<(), StoreError> {
     match update(store, record, &FAILURE_AND_TIMES, Replaced::Of(record.serial.as_deref())).await {
-        Err(StoreError::Conflict) => update(store, record, &FAILURE, Replaced::Anything).await,
-        written => written,
+        Err(StoreError::Conflict) => {}
+        written => return written,
     }
+    match update(store, record, &FAILURE, Replaced::Something).await {
+        Err(StoreError::Conflict) => {}
+        written => return written,
+    }
+    // The table has forgotten it, and of its certificate nothing is to be renewed.
+    let alone = OrderRecord { serial: None, not_after: None, renew_at: None, ..record.clone() };
+    update(store, &alone, &FAILURE_AND_TIMES, Replaced::Of(None)).await
 }
 
 /// What an update may change.
 #[derive(Clone, Copy)]
 enum Replaced<'a> {
-    /// Whatever is there.
-    Anything,
+    /// Whatever is there, if anything is.
+    Something,
     /// What is of the certificate with this serial number, or of none.
     Of(Option<&'a str>),
 }
@@ -189,7 +212,10 @@ async fn update(
     attributes: &[&str],
     replaced: Replaced<'_>,
 ) -> Result<(), StoreError> {
-    let item = record.write();
+    let mut item = record.write();
+    // Nothing of it may have a date any more, and yet the table is to forget it.
+    item.entry("expires_at".to_owned())
+        .or_insert_with(|| AttributeValue::N((epoch_millis(clock::wall() + KEPT) / 1000).to_string()));
     let (set, removed): (Vec<&str>, Vec<&str>) =
         attributes.iter().copied().partition(|attribute| item.contains_key(*attribute));
     let mut text = String::from("SET ");
@@ -207,14 +233,21 @@ async fn update(
         set.iter().filter_map(|name| Some((name, item.get(*name)?))).fold(update, |update, (name, value)| {
             update.expression_attribute_values(format!(":{name}"), value.clone())
         });
-    if let Replaced::Of(serial) = replaced {
-        let (condition, values) = still_of(serial);
-        update = values.into_iter().fold(update.condition_expression(condition), |update, (name, value)| {
-            update.expression_attribute_values(name, value)
-        });
-    }
+    let (condition, values) = replaced.condition();
+    update = values.into_iter().fold(update.condition_expression(condition), |update, (name, value)| {
+        update.expression_attribute_values(name, value)
+    });
     update.send().await?;
     Ok(())
+}
+
+impl Replaced<'_> {
+    fn condition(self) -> (&'static str, Vec<(String, AttributeValue)>) {
+        match self {
+            Self::Something => ("attribute_exists(pk)", Vec::new()),
+            Self::Of(serial) => still_of(serial),
+        }
+    }
 }
 
 /// The condition that an item is of the certificate with this serial number, or of none, and the values it names. Not by date: lives
@@ -251,9 +284,11 @@ pub fn shard(name: &Pattern) -> u8 {
 /// Partitions of the renewals in the index `due`.
 pub const SHARDS: u8 = 8;
 /// What a failed order changes in any record, and in one that is not of a later certificate.
-const FAILURE: [&str; 6] = ["failures", "retry_at", "problem", "failed_at", "failing_since", "stopped_at"];
-const FAILURE_AND_TIMES: [&str; 9] = [
+const FAILURE: [&str; 7] =
+    ["failures", "unjudged", "retry_at", "problem", "failed_at", "failing_since", "stopped_at"];
+const FAILURE_AND_TIMES: [&str; 10] = [
     "failures",
+    "unjudged",
     "retry_at",
     "problem",
     "failed_at",
@@ -264,7 +299,7 @@ const FAILURE_AND_TIMES: [&str; 9] = [
     "due_at",
 ];
 /// All that is of a record; an item may have an open order beside it.
-const WHOLE: [&str; 16] = [
+const WHOLE: [&str; 17] = [
     "issuer",
     "directory",
     "account",
@@ -273,6 +308,7 @@ const WHOLE: [&str; 16] = [
     "renew_at",
     "denied_since",
     "failures",
+    "unjudged",
     "retry_at",
     "problem",
     "failed_at",
@@ -339,6 +375,7 @@ mod tests {
             not_after: at,
             renew_at: at,
             failures: 1,
+            unjudged: 1,
             retry_at: at,
             problem: text,
             failed_at: vec![SystemTime::UNIX_EPOCH],
@@ -366,6 +403,39 @@ mod tests {
         assert_eq!(OrderRecord::read(&name, &item), Some(OrderRecord::new(&name)));
     }
 
+    async fn attributes(store: &Store, name: &Pattern) -> Item {
+        crate::store::state_table::item::find(store, &format!("name#{name}"), "certificate")
+            .await
+            .unwrap()
+            .unwrap_or_default()
+    }
+
+    /// Tenants have names tried again by the API.
+    #[tokio::test]
+    async fn whatever_is_written_of_failures_the_table_forgets_it_one_day() {
+        let store = crate::store::fixture::faulty_with_tables("seed=43,stale=2s,throttle=10").await;
+        let name = Pattern::parse("a.example").unwrap();
+        let failed = OrderRecord { failures: 2, retry_at: Some(clock::wall()), ..OrderRecord::new(&name) };
+        put_failure(&store, &failed).await.unwrap();
+        put_failure(&store, &failed.without_failures()).await.unwrap();
+        let expires = |item: &Item| item["expires_at"].as_n().unwrap().parse::<u64>().unwrap();
+        let now = epoch_millis(clock::wall()) / 1000;
+        assert!(expires(&attributes(&store, &name).await).abs_diff(now + KEPT.as_secs()) < 60);
+        // Of a certificate whose record the table has forgotten meanwhile.
+        let name = Pattern::parse("b.example").unwrap();
+        let renewed = OrderRecord {
+            serial: Some("01".to_owned()),
+            not_after: Some(clock::wall()),
+            renew_at: Some(clock::wall()),
+            failures: 2,
+            ..OrderRecord::new(&name)
+        };
+        put_failure(&store, &renewed).await.unwrap();
+        let item = attributes(&store, &name).await;
+        assert!(expires(&item).abs_diff(now + KEPT.as_secs()) < 60);
+        assert_eq!((item.contains_key("failures"), item.contains_key("due")), (true, false));
+    }
+
     mod properties {
         use super::*;
 
@@ -375,13 +445,14 @@ mod tests {
                 texts in proptest::collection::vec(proptest::option::of("\\PC{1,20}"), 5),
                 seconds in proptest::collection::vec(proptest::option::of(0_u64..4_000_000_000), 6),
                 failures: u32,
+                unjudged: u32,
             ) {
                 let name = Pattern::parse("a.example").unwrap();
                 let at = |n: usize| seconds[n].map(|s| SystemTime::UNIX_EPOCH + Duration::from_secs(s));
                 let record = OrderRecord {
                     issuer: texts[0].clone(), directory: texts[1].clone(), account: texts[2].clone(),
                     serial: texts[3].clone(), problem: texts[4].clone(),
-                    not_after: at(0), renew_at: at(1), retry_at: at(2), failing_since: at(3), stopped_at: at(4), denied_since: at(5), failures,
+                    not_after: at(0), renew_at: at(1), retry_at: at(2), failing_since: at(3), stopped_at: at(4), denied_since: at(5), failures, unjudged,
                     failed_at: seconds.iter().flatten().map(|s| SystemTime::UNIX_EPOCH + Duration::from_secs(*s)).collect(),
                     ..OrderRecord::new(&name)
                 };

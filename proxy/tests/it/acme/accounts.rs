@@ -1,14 +1,16 @@
 //! The fleet's account at a CA: bound to an external one where the CA wants it, and replaced once it is of no more use.
 
-use std::{fs, future::Future, path::PathBuf, pin::Pin};
+use std::{fs, future::Future, path::PathBuf, pin::Pin, time::Duration};
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use bytes::Bytes;
 use gatehouse::{
     config::{ExternalAccountConfig, IssuerConfig},
+    name::Pattern,
     store::{
         Engine, PrivateKeyPem,
         certificate_table::{IssuerKey, StoredAccount, find_account},
+        state_table::read_records,
     },
 };
 use http_body_util::{BodyExt as _, Full};
@@ -24,7 +26,8 @@ use rustls::{
 };
 use testbed::{
     authority,
-    pebble::{EXTERNAL_ACCOUNT, Pebble, Variant},
+    pebble::{EXTERNAL_ACCOUNT, Pebble, Variant, wait_for_requests},
+    relay::Traffic,
 };
 
 use super::world::{Instance, World, issuer, leaf};
@@ -104,6 +107,44 @@ fn a_deactivated_account_is_replaced_once_for_the_fleet() {
     restarted.obtain("e.allowed.example").unwrap();
     assert_eq!(leaf(&instances[0].obtain("c.allowed.example").unwrap()), first);
     assert_eq!(pebble.relay.count("newAccount"), 2, "it is in the table");
+}
+
+/// The second meets the loss between the first one's new key and the account that is registered with it.
+#[test]
+fn a_deactivated_account_is_replaced_once_by_two_instances_at_the_same_time() {
+    let world = World::create();
+    let (pebble, engine) = (world.pebble(), Engine::in_memory().unwrap());
+    let instances = [(); 2].map(|()| world.instance(&engine, &pebble));
+    let names = ["c.allowed.example", "d.allowed.example"];
+    for (instance, name) in instances.iter().zip(["a.allowed.example", "b.allowed.example"]) {
+        instance.obtain(name).unwrap();
+    }
+    deactivate(&instances[0], &pebble);
+    pebble.relay.set(Traffic::HoldOnly("newAccount"));
+    std::thread::scope(|scope| {
+        let mut orders = Vec::new();
+        for (count, (instance, name)) in (1..).zip(instances.iter().zip(names)) {
+            orders.push(scope.spawn(move || instance.obtain(name).map(drop)));
+            wait_for_requests(&pebble.relay, "newAccount held", count, Duration::from_secs(20)).unwrap();
+        }
+        pebble.relay.set(Traffic::Pass);
+        for order in orders {
+            order.join().unwrap().unwrap();
+        }
+    });
+    let accounts: Vec<_> = names.iter().map(|name| account_of(&instances[0], name)).collect();
+    assert!(accounts[0].is_some());
+    assert_eq!(accounts[0], accounts[1], "both have the same account");
+    let restarted = world.instance(&engine, &pebble);
+    restarted.obtain("e.allowed.example").unwrap();
+    assert_eq!(account_of(&restarted, "e.allowed.example"), accounts[0]);
+}
+
+/// Which account ordered the certificate of `name`.
+fn account_of(instance: &Instance, name: &str) -> Option<String> {
+    let names = [Pattern::parse(name).unwrap()];
+    let records = instance.runtime().block_on(read_records(&instance.store, &names)).unwrap();
+    records.into_values().next()?.account
 }
 
 /// Deactivates the account in the table (RFC 8555 §7.3.6), as whoever holds its key can with any client.

@@ -6,12 +6,16 @@ use std::time::{Duration, SystemTime};
 use gatehouse::{
     certificates::OnRequest,
     config::Span,
-    name::Pattern,
-    store::{Engine, instant::Micros},
+    name::{Pattern, ServerName},
+    store::{
+        Engine,
+        certificate_table::{IssuerKey, find_challenges},
+        instant::Micros,
+    },
 };
 use http::StatusCode;
 use testbed::{
-    pebble::{Pebble, problem, still_processing, with_unknown_challenge, without_replaces},
+    pebble::{Pebble, failed_by_itself, problem, still_processing, with_unknown_challenge, without_replaces},
     relay::{Fault, FaultKind, Refusal, Traffic},
     wait,
 };
@@ -138,6 +142,10 @@ fn an_order_of_an_instance_that_is_gone_is_gone_on_with_by_another() {
         assert_recovers(&second, &pebble, &name, at);
         assert_eq!(pebble.relay.count("newOrder") - before, 1, "{at}: {:?}", pebble.relay.counts());
         assert_eq!(second.show(&name).unwrap().failures, 0);
+        let (issuers, site) =
+            ([IssuerKey::of_directory(&pebble.directory())], ServerName::parse(&name).unwrap());
+        let left = second.runtime().block_on(find_challenges(second.store(), &issuers, &site)).unwrap();
+        assert_eq!(left, [], "{at}: nobody would remove it");
     }
 }
 
@@ -157,6 +165,37 @@ fn an_order_that_the_ca_is_slow_to_issue_is_gone_on_with() {
     assert_recovers(&instance, &pebble, name, "issuance");
     let counts = pebble.relay.counts();
     assert_eq!((counts.get("newOrder"), counts.get("finalize")), (Some(&1), Some(&1)), "{counts:?}");
+}
+
+/// A remote perspective of the CA's that does not answer: all names fail.
+#[test]
+fn a_ca_that_fails_while_it_validates_counts_against_no_name() {
+    let world = World::create();
+    let pebble = world.pebble();
+    let (instance, name) = (world.instance(&Engine::in_memory().unwrap(), &pebble), "lost.allowed.example");
+    pebble.resolve(&world.network.client, name, "192.0.2.77".parse().unwrap()).unwrap();
+    pebble.relay.set(Traffic::Rewrite(failed_by_itself));
+    assert!(instance.obtain(name).is_err());
+    let shown = instance.show(name).unwrap();
+    assert!(shown.problem.contains("serverInternal"), "{}", shown.problem);
+    assert_eq!((shown.failures, shown.failing_since, shown.failed_within_hour), (0, None, 0));
+    assert!(instance.obtain("other.allowed.example").is_err(), "the CA is paused");
+    assert_eq!(pebble.relay.count("newOrder"), 1);
+}
+
+/// Accounts may be bound to a customer's domains.
+#[test]
+fn a_name_that_the_account_may_not_order_does_not_pause_the_ca() {
+    let world = World::create();
+    let pebble = world.pebble();
+    let instance = world.instance(&Engine::in_memory().unwrap(), &pebble);
+    instance.obtain("ours.allowed.example").unwrap();
+    let kind = FaultKind::Refuse(problem(StatusCode::FORBIDDEN, "unauthorized", None));
+    pebble.relay.set(Traffic::Fail(Fault { at: "newOrder", kind, times: 1 }));
+    assert!(instance.obtain("theirs.allowed.example").is_err());
+    assert_eq!(instance.show("theirs.allowed.example").unwrap().failures, 1);
+    instance.obtain("other.allowed.example").unwrap();
+    assert_eq!(pebble.relay.count("newAccount"), 1, "the account is not lost");
 }
 
 /// It has made the order then, which nobody can find.

@@ -30,7 +30,7 @@ fn draw<'a>(purpose: Purpose, name: &'a Pattern, site: &'a DomainEntry) -> Draw<
         site: Some(site),
         from: None,
         issuer: "ca",
-        is_retry: false,
+        failures: 0,
         counted: Counted::Yes,
         is_paid: false,
     }
@@ -91,14 +91,20 @@ fn labels_under_a_wildcard_cost_their_sender_and_their_entry_before_the_fleet() 
 fn names_that_fail_and_tenants_have_a_part_of_the_fleets_orders() {
     let name = Pattern::parse("a.customer.com").unwrap();
     let (ours, theirs) = (site(&name.to_string()), site_of_tenant(&name.to_string(), "acme"));
-    for (site, is_retry, narrow) in [
-        (&ours, false, &[][..]),
-        (&ours, true, &["25 of Retries ca in 1 h less 0"]),
-        (&theirs, false, &["100 of Tenant ca#acme in 3 h less 0"]),
-        (&theirs, true, &["100 of Tenant ca#acme in 3 h less 0", "25 of Retries ca in 1 h less 0"]),
+    let (tenant, early, daily) = (
+        "100 of Tenant ca#acme in 3 h less 0",
+        "25 of Retries ca in 1 h less 0",
+        "25 of Retries ca in 1 h less 12",
+    );
+    for (site, failures, narrow) in [
+        (&ours, 0, &[][..]),
+        (&ours, 1, &["5 of RetriesOfOne ca#customer.com in 1 h less 0", early]),
+        (&theirs, 0, &[tenant]),
+        (&theirs, 3, &[tenant, "5 of RetriesOfOne ca#acme in 1 h less 0", early]),
+        (&theirs, 4, &[tenant, "5 of RetriesOfOne ca#acme in 1 h less 0", daily]),
     ] {
-        let found = texts(&Draw { is_retry, ..draw(Purpose::Obtain, &name, site) });
-        assert_eq!(found[1..found.len() - 1], *narrow);
+        let found = texts(&Draw { failures, ..draw(Purpose::Obtain, &name, site) });
+        assert_eq!(found[1..found.len() - 1], *narrow, "{failures}");
     }
 }
 
@@ -115,7 +121,7 @@ fn renewals_draw_on_the_accounts_orders_only_where_the_ca_counts_them() {
             (Counted::Yes, true, account.to_vec()),
             (Counted::Yes, false, vec![own, account[0], account[1]]),
         ] {
-            let draw = Draw { counted, is_paid, is_retry: true, ..draw(Purpose::Renew, &name, &site) };
+            let draw = Draw { counted, is_paid, failures: 9, ..draw(Purpose::Renew, &name, &site) };
             assert_eq!(texts(&draw), expected, "{pattern} {counted:?}");
         }
     }
@@ -163,8 +169,8 @@ async fn a_customer_whose_names_fail_costs_nobody_an_order() {
     for n in 0..400 {
         let name = Pattern::parse(&format!("www.wrong{n}.com")).unwrap();
         let site = site_of_tenant(&name.to_string(), "careless");
-        for is_retry in [false, true] {
-            let order = Draw { is_retry, ..draw(Purpose::Obtain, &name, &site) };
+        for failures in [0, 1] {
+            let order = Draw { failures, ..draw(Purpose::Obtain, &name, &site) };
             granted += u32::from(fleet.grants(&order).await);
         }
     }
@@ -184,21 +190,58 @@ async fn a_customer_whose_names_fail_costs_nobody_an_order() {
     assert_eq!(renewed, 50, "what is kept for them");
 }
 
-/// What was not issued is not counted there; the orders are, by the account.
+/// A customer who has a hundred names imported before their DNS leads here.
 #[tokio::test]
-async fn orders_that_fail_leave_a_registered_domain_its_certificates() {
+async fn names_of_one_tenant_or_domain_that_fail_leave_retries_to_the_others() {
+    let fleet = Fleet::new().await;
+    let (mut theirs, mut of_one_domain, mut daily) = (0, 0, 0);
+    for n in 0..100 {
+        let name = Pattern::parse(&format!("www.wrong{n}.com")).unwrap();
+        let site = site_of_tenant(&name.to_string(), "careless");
+        let order = Draw { failures: 1, ..draw(Purpose::Obtain, &name, &site) };
+        theirs += u32::from(fleet.grants(&order).await);
+        let name = Pattern::parse(&format!("n{n}.broken.com")).unwrap();
+        let entry = self::site(&name.to_string());
+        let order = Draw { failures: 1, ..draw(Purpose::Obtain, &name, &entry) };
+        of_one_domain += u32::from(fleet.grants(&order).await);
+        let name = Pattern::parse(&format!("www.given-up{n}.com")).unwrap();
+        let entry = self::site(&name.to_string());
+        let order = Draw { failures: 9, ..draw(Purpose::Obtain, &name, &entry) };
+        daily += u32::from(fleet.grants(&order).await);
+    }
+    assert_eq!((theirs, of_one_domain), (5, 5));
+    assert!((3..=8).contains(&daily), "{daily}: half is left, and the others had ten of it");
+    let (name, entry) = (Pattern::parse("www.zeta.com").unwrap(), site_of_tenant("www.zeta.com", "zeta"));
+    assert!(fleet.grants(&Draw { failures: 1, ..draw(Purpose::Obtain, &name, &entry) }).await);
+}
+
+/// What was not issued is not counted there; the orders are, by the account, where they were placed.
+#[tokio::test]
+async fn what_the_ca_does_not_count_is_given_back() {
     let inner = crate::certificates::tests::Fleet::new(None).await.instance().certificates.inner;
     let now = SystemTime::now();
-    for n in 0..60 {
-        let name = Pattern::parse(&format!("n{n}.customer.com")).unwrap();
-        let site = site(&name.to_string());
-        let draw = draw(Purpose::Obtain, &name, &site);
-        assert_eq!(inner.spend_all(&draw, now).await.unwrap(), None, "{n}");
-        inner.give_back_certificate(&draw, now).await;
-    }
     let certificates = Limit::new(Drawn::Certificates, "ca#customer.com", 50, WEEK);
-    assert_eq!(certificates.budget().left(&inner.store, now).await.unwrap(), 50);
-    assert_eq!(new_orders("ca", &inner.config).budget().left(&inner.store, now).await.unwrap(), 190);
+    let retries = Limit::new(Drawn::RetriesOfOne, "ca#customer.com", 5, HOUR);
+    let mut expected = (50, 250, 5);
+    for (is_sent, is_issued, counted) in [
+        // Its lease was lost, or the key service was silent.
+        (false, false, (0, 0, 0)),
+        // One that was placed before is gone on with, and ends with a certificate.
+        (false, true, (1, 0, 0)),
+        (true, false, (0, 1, 1)),
+        (true, true, (1, 1, 1)),
+    ] {
+        let name = Pattern::parse("a.customer.com").unwrap();
+        let site = site(&name.to_string());
+        let draw = Draw { failures: 1, ..draw(Purpose::Obtain, &name, &site) };
+        let charged = inner.spend_all(&draw, now).await.unwrap().unwrap();
+        inner.settle(&name, &charged, ChargedFor { is_sent, is_issued }, now).await;
+        expected = (expected.0 - counted.0, expected.1 - counted.1, expected.2 - counted.2);
+        let left = async |limit: &Limit| limit.budget().left(&inner.store, now).await.unwrap();
+        let found =
+            (left(&certificates).await, left(&new_orders("ca", &inner.config)).await, left(&retries).await);
+        assert_eq!(found, expected, "sent: {is_sent}, issued: {is_issued}");
+    }
 }
 
 #[tokio::test]

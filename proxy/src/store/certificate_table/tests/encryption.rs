@@ -155,14 +155,23 @@ async fn the_key_of_an_open_order_is_encrypted_too() {
     let sealed = keyed(&clear, folder.path(), Some(FIRST)).await;
     let profile = Some("shortlived".to_owned());
     let order = OpenOrder { profile, ..open_order_for_tests("https://ca.example/order/1") };
-    put_open_order(&sealed, &name, &order).await.unwrap();
-    assert_eq!(read(&sealed, &[], &name).await.unwrap().open_order, Some(order));
-    assert_eq!(read(&clear, &[], &name).await.unwrap().open_order, None, "without the key it is none");
+    assert!(put_open_order(&sealed, &name, &order, None).await.unwrap());
+    let open = async |store: &Store| read(store, &[], &name).await.unwrap().open_orders;
+    assert_eq!(open(&sealed).await.of("ca"), Some(&order));
+    let locked = open(&clear).await;
+    assert_eq!(
+        (locked.of("ca"), locked.url("ca")),
+        (None, Some(&*order.url)),
+        "without the key it is not gone on with"
+    );
     let day = Duration::from_hours(24);
     let old = OpenOrder {
         placed_at: SystemTime::now() - day,
         ..open_order_for_tests("https://ca.example/order/2")
     };
-    put_open_order(&sealed, &name, &old).await.unwrap();
-    assert_eq!(read(&sealed, &[], &name).await.unwrap().open_order, None, "it is too old");
+    assert!(put_open_order(&sealed, &name, &old, Some(&order.url)).await.unwrap());
+    assert_eq!(open(&sealed).await.of("ca"), None, "it is too old");
+    let next = open_order_for_tests("https://ca.example/order/3");
+    assert!(put_open_order(&sealed, &name, &next, open(&sealed).await.url("ca")).await.unwrap());
+    assert_eq!(open(&sealed).await.of("ca"), Some(&next), "another takes its place");
 }
