@@ -56,9 +56,10 @@ pub use challenges::ChallengeToken;
 pub(crate) use challenges::probe_challenge_record;
 pub use internal::{InternalError, Root};
 pub use keyed_chain::{Presented, presented};
-pub use on_request::{OnRequest, OnRequestError, Ordered, Revoked};
+pub use on_request::{OnRequest, OnRequestError, Ordered, Remaining, Revoked};
 pub use revocation_reason::{NoRevocationReason, RevocationReason};
 pub use slot::{Certificate, Slot};
+pub use wildcard::order_subject;
 
 use crate::{
     clock, config,
@@ -228,8 +229,9 @@ impl Certificates {
         self.inner.metrics.held.released.inc_by(u64::try_from(released).unwrap_or_default());
     }
 
-    /// Cache, then table, then an order, as far as `permission` allows. Bounded by `certificates.wait`; `from` is the client on whose
-    /// budget the table is read while permission is unknown.
+    /// Cache, then table, then an order, as far as `permission` allows. A certificate in memory that is to be confirmed is waited for a second,
+    /// an order for `certificates.wait`, and before that, below a listed wildcard, one of the name itself for as long. `from` is the client
+    /// on whose budget the table is read while permission is unknown.
     ///
     /// # Cancel safety
     /// The order continues when the handshake that started it has ended.
@@ -298,6 +300,22 @@ impl Certificates {
         let asked = self.inner.control.spawn(async move { follow::confirm(&inner, &[held], now).await });
         let _ = tokio::time::timeout(CONFIRM_WAIT, asked).await;
         self.cached(name)
+    }
+
+    /// What a certificate for `name` is ordered for: itself, or the wildcard above it that the settings list.
+    #[must_use]
+    pub fn order_subject(&self, name: &Pattern) -> Pattern {
+        self.inner.subject_of(name)
+    }
+
+    /// Forgets what this instance alone remembers of failed orders for `name`, so that the next handshake orders.
+    pub fn forget_failures(&self, name: &Pattern) {
+        for name in [name, &self.order_subject(name)] {
+            self.inner.unrecorded.invalidate(name);
+            for purpose in Purpose::ALL {
+                self.inner.refusals.invalidate(&(name.clone(), purpose));
+            }
+        }
     }
 
     /// Ends the calls in flight, since the process ends: they may go on for `grace`; then they are given up and release their leases,
@@ -394,7 +412,7 @@ const RELEASE_WAIT: Duration = Duration::from_secs(2);
 /// How long a handshake waits for the table to confirm what is in memory.
 const CONFIRM_WAIT: Duration = Duration::from_secs(1);
 const REMEMBERED: u64 = 10_000;
-const FORGOTTEN_AFTER: Duration = Duration::from_hours(24);
+const FORGOTTEN_AFTER: Duration = Duration::from_hours(1);
 /// Settings may grow meanwhile.
 const SPENT_FOR: Duration = Duration::from_mins(1);
 const REFUSED_FOR: Duration = Duration::from_secs(2);

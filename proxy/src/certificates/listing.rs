@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    choice::{Candidate, CertificateChoice, choose, unusable},
+    choice::{Candidate, CertificateChoice, candidate, choose, unusable},
     failure,
 };
 use crate::{
@@ -47,12 +47,18 @@ pub struct Row {
 pub struct Summary {
     /// The name.
     pub server_name: Pattern,
+    /// The wildcard of the settings whose orders are this name's, and whose failures are told below; absent, it has its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordered_for: Option<Pattern>,
     /// The one of the table that is presented where the table was read just now; absent when none can be.
     pub certificate: Option<CertificateSummary>,
     /// Serial number of what the instance that was asked presents, which follows the table within a minute; absent where it has none in
     /// memory, and where no instance was asked.
     #[serde(default)]
     pub presented: Option<String>,
+    /// Serial numbers of what the table holds for the name beside it and can be presented.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<String>,
     /// Orders failed in a row.
     pub failures: u32,
     /// No order before this.
@@ -92,7 +98,8 @@ pub struct CertificateSummary {
     pub not_before: Micros,
     /// End of its life.
     pub not_after: Micros,
-    /// When it is to be renewed; absent for one of the operator's own, which nobody renews.
+    /// When it is to be renewed; absent for one that nobody renews: the operator's own, what has stopped, and what was taken out of the
+    /// renewals.
     #[serde(default)]
     pub renew_at: Option<Micros>,
 }
@@ -153,17 +160,36 @@ pub(super) async fn names(
     Ok(found)
 }
 
-/// What the table holds for `name` of `issuers`.
+/// What the table holds for `name` of `issuers`; `subject` is what its certificate is ordered for.
 pub async fn show(
     store: &Store,
     issuers: &[IssuerKey],
     name: &Pattern,
+    subject: &Pattern,
 ) -> Result<Option<Summary>, StoreError> {
-    let stored_certificates = certificate_table::read(store, issuers, name).await?;
-    let certificate = match choose(&stored_certificates, clock::wall()) {
-        CertificateChoice::Take(best) => Some(summary(best, name, stored_certificates.record.as_ref())),
+    let mut stored_certificates = certificate_table::read(store, issuers, name).await?;
+    let ordered_for = Some(subject).filter(|subject| *subject != name);
+    let of_subject = match ordered_for {
+        // No issuer has certificates here: the record alone is read.
+        Some(subject) => certificate_table::read(store, &[], subject).await?.record,
+        None => None,
+    };
+    let now = clock::wall();
+    let certificate = match choose(&stored_certificates, now) {
+        CertificateChoice::Take(best) => {
+            let is_subjects = ordered_for.is_some() && best.pattern == *subject;
+            let record = if is_subjects { of_subject.as_ref() } else { stored_certificates.record.as_ref() };
+            Some(summary(best, record))
+        }
         CertificateChoice::Torn | CertificateChoice::Nothing => None,
     };
+    let valid = stored_certificates.stored.iter().filter_map(|stored| candidate(stored).ok().flatten());
+    let valid = valid.filter(|other| other.pair.is_valid(now)).map(|other| other.pair.serial);
+    let best = certificate.as_ref().map(|best| &best.serial);
+    let others: Vec<_> = valid.filter(|serial| Some(serial) != best).collect();
+    if ordered_for.is_some() {
+        stored_certificates.record = of_subject;
+    }
     let unusable: Vec<_> = unusable(&stored_certificates)
         .iter()
         .map(|unusable| format!("`{}` {}", unusable.item, unusable.problem))
@@ -174,8 +200,10 @@ pub async fn show(
     let record = stored_certificates.record.unwrap_or_else(|| OrderRecord::new(name));
     Ok(Some(Summary {
         server_name: name.clone(),
+        ordered_for: ordered_for.cloned(),
         certificate,
         presented: None,
+        others,
         failures: record.failures,
         retry_at: record.retry_at.map(Micros::of),
         problem: record.problem.unwrap_or_default(),
@@ -187,11 +215,14 @@ pub async fn show(
     }))
 }
 
-fn summary(best: Candidate, name: &Pattern, record: Option<&OrderRecord>) -> CertificateSummary {
-    let scheduled = record.filter(|record| record.serial.as_ref() == Some(&best.pair.serial));
-    // The CA may want it later than its life says.
-    let renew_at = scheduled.and_then(|record| record.renew_at).unwrap_or(best.pair.life.renew_at(name));
-    let renew_at = Some(renew_at).filter(|_| best.issuer != IssuerKey::own());
+fn summary(best: Candidate, record: Option<&OrderRecord>) -> CertificateSummary {
+    let renew_at = match record.filter(|record| record.serial.as_ref() == Some(&best.pair.serial)) {
+        // The CA may want it later than its life says.
+        Some(record) => record.renew_at.filter(|_| record.stopped_at.is_none()),
+        // It is taken into the renewals when it is presented.
+        None => Some(best.pair.life.renew_at(&best.pattern)),
+    };
+    let renew_at = renew_at.filter(|_| best.issuer != IssuerKey::own());
     CertificateSummary {
         pattern: best.pattern,
         kind: CertificateKind::of(&best.issuer),

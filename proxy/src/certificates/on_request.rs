@@ -1,7 +1,10 @@
 //! What an operator asks of certificates by command: one now, another instead of one, none any more.
 //! Not here: how an order goes (`issue`), which is the same as for a handshake: under the lease, with permission, within the budgets.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +14,7 @@ use super::{
     choice::{Candidate, CertificateChoice, choose},
     issue::warn_of,
     issuer::Issuer,
+    keyed_chain::serial,
     revocation_reason::RevocationReason,
     step::Purpose,
 };
@@ -48,6 +52,9 @@ pub struct Ordered {
     /// Serial number of the one before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaced: Option<String>,
+    /// Whether the table has not taken it, so that this instance alone presents it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_unwritten: bool,
 }
 
 /// A certificate that its CA has revoked.
@@ -61,6 +68,18 @@ pub struct Revoked {
     pub issuer: String,
     /// Whether it had been revoked before.
     pub was_revoked: bool,
+    /// What is presented from now on, where the table holds another: not revoked, and perhaps of the same key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remaining: Option<Remaining>,
+}
+
+/// A certificate that is presented in the place of a revoked one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remaining {
+    /// Serial number.
+    pub serial: String,
+    /// Who issued it.
+    pub issuer: String,
 }
 
 /// Why a command about a certificate was not carried out.
@@ -103,7 +122,10 @@ pub enum OnRequestError {
     )]
     Ordering(Pattern),
     /// The CA did not revoke it.
-    #[error("{server_name}: the certificate was not revoked, and is presented as before")]
+    #[error(
+        "{server_name}: the certificate was not revoked, and is presented as before{}",
+        revocation_remedy(source)
+    )]
     Revocation {
         /// Of what name.
         server_name: Pattern,
@@ -116,8 +138,8 @@ pub enum OnRequestError {
 }
 
 impl Certificates {
-    /// Orders a certificate for `name` as `wanted` says, or for the wildcard above it that the settings list; bounded by
-    /// `certificates.wait`.
+    /// Orders a certificate for `name` as `wanted` says, or for the wildcard above it that the settings list. Waits for the order as long as
+    /// `certificates.wait` says, and for the table.
     ///
     /// # Cancel safety
     /// The order continues.
@@ -136,16 +158,19 @@ impl Certificates {
         self.inner.refusals.invalidate(&(name.clone(), purpose));
         let outcome = self.inner.order_on_request(name, purpose).await;
         let refused = |refusal| OnRequestError::Refused { server_name: name.clone(), refusal };
-        outcome.map_err(refused)?;
-        let held = self.inner.held(name).await?.ok_or_else(|| refused(CertificateRefusal::Failed))?;
-        let serial = held.pair.serial;
+        let slot = outcome.map_err(refused)?;
+        // What was obtained, and not what the table holds: that may not have taken it.
+        let held = slot.valid(clock::wall()).ok_or_else(|| refused(CertificateRefusal::Failed))?;
+        let serial = held.key.cert.first().and_then(serial);
+        let serial = serial.ok_or_else(|| refused(CertificateRefusal::Failed))?;
         let is_new = before.as_ref() != Some(&serial);
         Ok(Ordered {
             server_name: name.clone(),
             is_new,
-            not_after: Micros::of(held.pair.life.not_after),
+            not_after: Micros::of(held.not_after),
             replaced: before.filter(|_| is_new),
             serial,
+            is_unwritten: slot.is_unwritten.load(Ordering::Relaxed),
         })
     }
 
@@ -209,11 +234,14 @@ impl CertificatesInner {
         }
         state_table::forget(&inner.store, name).await?;
         inner.cache.withdraw(name);
+        let remaining = self.held(name).await?.filter(|held| held.pair.is_valid(clock::wall()));
         Ok(Revoked {
             server_name,
             serial: held.pair.serial,
             issuer: held.issuer.as_str().to_owned(),
             was_revoked,
+            remaining: remaining
+                .map(|held| Remaining { serial: held.pair.serial, issuer: held.issuer.as_str().to_owned() }),
         })
     }
 
@@ -254,6 +282,15 @@ fn remedy(refusal: CertificateRefusal, name: &Pattern) -> String {
             )
         }
         CertificateRefusal::Failed => format!("; `gatehouse certificate show {name}` and the log tell why"),
+    }
+}
+
+/// RFC 8555 §7.6: the certificate's own key may sign, too, which the protocol library does not.
+fn revocation_remedy(source: &RevocationError) -> &'static str {
+    if source.is_of_another_account() {
+        "; another account has ordered it: `gatehouse export caddy` writes it with its key, and `certbot revoke --cert-path FILE --key-path FILE --server DIRECTORY` signs by that"
+    } else {
+        ""
     }
 }
 

@@ -226,8 +226,7 @@ impl CertificatesInner {
     /// Whether the operator has brought a certificate of exactly `name`, as far as is known.
     pub(super) fn has_own(&self, name: &ServerName, now: SystemTime) -> bool {
         let list = self.own.load();
-        let is_valid = |own: &state_table::OwnCertificate| now < own.not_after;
-        !list.is_empty() && list.get(&Pattern::Exact(name.clone())).is_some_and(is_valid)
+        !list.is_empty() && is_brought(&list, &Pattern::Exact(name.clone()), now)
     }
 
     /// Warns of own certificates that end soon: nobody renews them but the operator.
@@ -240,6 +239,11 @@ impl CertificatesInner {
             }
         }
     }
+}
+
+/// Whether `list` has a valid one of exactly `pattern`.
+pub(super) fn is_brought(list: &OwnCertificates, pattern: &Pattern, now: SystemTime) -> bool {
+    list.get(pattern).is_some_and(|own| now < own.not_after)
 }
 
 /// What was added to the list, removed from it, or replaced.

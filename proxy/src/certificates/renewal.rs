@@ -94,9 +94,10 @@ impl DueWork for CertificatesInner {
         }))
     }
 
-    /// Longer than an order may take, so that a name is claimed anew only if its instance has ended.
+    /// Longer than the orders with all issuers may take, so that a name is claimed anew only if its instance has ended.
     fn claim_life(&self) -> Duration {
-        *self.config.order_deadline * 2
+        let issuers = u32::try_from(self.issuers.len()).unwrap_or(u32::MAX);
+        self.config.order_deadline.saturating_mul(issuers.saturating_add(1))
     }
 
     /// Asks the first issuer that is not paused and has something left.

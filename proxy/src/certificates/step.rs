@@ -34,6 +34,10 @@ pub(super) enum Purpose {
     Replace,
 }
 
+impl Purpose {
+    pub(super) const ALL: [Self; 4] = [Self::Obtain, Self::Load, Self::Renew, Self::Replace];
+}
+
 /// What stays the same while a certificate is obtained.
 #[derive(Debug, Clone)]
 pub(super) struct Goal {

@@ -76,11 +76,16 @@ impl Instance {
     }
 
     async fn shown(&self, text: &str) -> Option<listing::Summary> {
-        listing::show(&self.store, &[IssuerKey::internal()], &pattern(text)).await.unwrap()
+        listing::show(&self.store, &[IssuerKey::internal()], &pattern(text), &pattern(text)).await.unwrap()
+    }
+
+    async fn shown_for(&self, text: &str, subject: &str) -> Option<listing::Summary> {
+        let issuers = &self.certificates.inner.issuer_keys;
+        listing::show(&self.store, issuers, &pattern(text), &pattern(subject)).await.unwrap()
     }
 
     async fn shown_with_own(&self, text: &str) -> Option<listing::Summary> {
-        listing::show(&self.store, &self.certificates.inner.issuer_keys, &pattern(text)).await.unwrap()
+        self.shown_for(text, text).await
     }
 }
 
@@ -275,7 +280,8 @@ async fn a_ca_that_is_down_costs_one_attempt_and_its_back_off_is_the_fleets() {
     assert_eq!(first.obtain("down.served.example").await.err(), Some(CertificateRefusal::Failed));
     assert_eq!(second.obtain("down.served.example").await.err(), Some(CertificateRefusal::BackingOff));
     let keys = [IssuerKey::of_directory("https://127.0.0.1:9/dir")];
-    let shown = listing::show(&first.store, &keys, &pattern("down.served.example")).await.unwrap().unwrap();
+    let site = pattern("down.served.example");
+    let shown = listing::show(&first.store, &keys, &site, &site).await.unwrap().unwrap();
     assert_eq!((shown.failures, shown.certificate), (0, None), "it is not the name's failure");
     assert_eq!(shown.problem, "the CA does not answer");
 }
@@ -300,6 +306,19 @@ async fn a_name_that_has_stopped_is_not_tried_until_somebody_asks_for_it() {
     assert!(again.obtain(&site.to_string()).await.is_ok());
     assert_eq!(again.orders(), 1);
     assert!(!listing::retry(&instance.store, &site).await.unwrap(), "there is nothing to forget");
+}
+
+/// The table did not take the failure, and now an operator has mended what was wrong.
+#[tokio::test]
+async fn a_retry_ends_a_back_off_that_only_memory_has() {
+    let fleet = Fleet::new(None).await;
+    let (instance, site) = (fleet.instance(), pattern("unrecorded.served.example"));
+    let later = SystemTime::now() + Duration::from_hours(1);
+    instance.certificates.inner.unrecorded.insert(site.clone(), later);
+    assert_eq!(instance.obtain(&site.to_string()).await.err(), Some(CertificateRefusal::BackingOff));
+    assert!(!listing::retry(&instance.store, &site).await.unwrap(), "the table knows of none");
+    instance.certificates.forget_failures(&site);
+    instance.obtain(&site.to_string()).await.unwrap();
 }
 
 #[tokio::test]

@@ -1,32 +1,40 @@
 //! Wildcards of the settings: one certificate for every name below each, instead of one for each name.
 //! Not here: how the CA is shown that the wildcard is ours (`challenges`).
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
-use super::{CallOutcome, CertificateRefusal, CertificatesInner, step::Purpose};
+use super::{CallOutcome, CertificateRefusal, CertificatesInner, own::is_brought, step::Purpose};
 use crate::{
     clock,
     config::{CertificatesConfig, DomainSettings},
     domains::{Caller, Denial, DomainEntry, Permission, PermissionSource},
     name::{Pattern, ServerName},
-    store::domain_table::DEFAULT_TENANT,
+    store::{domain_table::DEFAULT_TENANT, state_table::OwnCertificates},
 };
 
+/// What a certificate for `name` is ordered for: the wildcard above it if `config` lists it, unless the operator has brought a certificate of
+/// exactly this name, as `own` tells.
+#[must_use]
+pub fn order_subject(
+    config: &CertificatesConfig,
+    own: &OwnCertificates,
+    name: &Pattern,
+    now: SystemTime,
+) -> Pattern {
+    let Pattern::Exact(exact) = name else { return name.clone() };
+    let listed = exact.wildcard().filter(|wildcard| is_listed(config, wildcard));
+    listed.filter(|_| !is_brought(own, name, now)).unwrap_or_else(|| name.clone())
+}
+
 impl CertificatesInner {
-    /// What a certificate for `name` is ordered for: the wildcard above it if the settings list it, unless the operator has brought a
-    /// certificate of exactly this name.
+    /// What a certificate for `name` is ordered for.
     pub(super) fn subject(&self, name: &ServerName) -> Pattern {
-        let listed = name.wildcard().filter(|wildcard| is_listed(&self.config, wildcard));
-        let listed = listed.filter(|_| !self.has_own(name, clock::wall()));
-        listed.unwrap_or_else(|| Pattern::Exact(name.clone()))
+        self.subject_of(&Pattern::Exact(name.clone()))
     }
 
     /// The same of what may be a wildcard itself.
     pub(super) fn subject_of(&self, name: &Pattern) -> Pattern {
-        match name {
-            Pattern::Exact(name) => self.subject(name),
-            Pattern::Wildcard(_) => name.clone(),
-        }
+        order_subject(&self.config, &self.own.load(), name, clock::wall())
     }
 
     /// Whether a certificate may be ordered for `name`: a wildcard's is the operator's own decision, in the settings.

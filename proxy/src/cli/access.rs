@@ -6,11 +6,12 @@ use crate::{
     api_token::TokenId,
     certificates::{
         listing::{self, Summary},
+        order_subject,
         own::{self, Imported, OwnCertificate, Removed},
         spread::{self, Spread, SpreadPart},
     },
     clock,
-    config::{Config, Endpoint, EventsConfig, StaticDomain, WebhookName},
+    config::{CertificatesConfig, Config, Endpoint, EventsConfig, StaticDomain, WebhookName},
     control::{
         ControlClient,
         events::{self, EventList, EventQuestion, NewReplay, Replay, Thoroughness},
@@ -32,7 +33,12 @@ use crate::{
     ec2,
     forward::AddressPolicy,
     name::Pattern,
-    store::{Engine, Store, certificate_table::IssuerKey, instant::Micros, state_table::TokenRecord},
+    store::{
+        Engine, Store,
+        certificate_table::IssuerKey,
+        instant::Micros,
+        state_table::{OwnCertificates, TokenRecord, find_own},
+    },
     webhooks::standing::{WebhookStanding, standings},
 };
 
@@ -53,6 +59,7 @@ pub(super) struct OfflineTables {
     table: admin::Table,
     rules: admin::Rules,
     issuer_keys: Vec<IssuerKey>,
+    certificates: CertificatesConfig,
     events: EventsConfig,
     links: LinkSettings,
 }
@@ -134,7 +141,10 @@ impl Access {
     pub(super) async fn retry(&self, name: &Pattern) -> Result<Retried, CommandError> {
         match self {
             Self::Instance(client) => Ok(client.retry(name).await?),
-            Self::Tables(tables) => Ok(table::retry(&tables.store, name).await?),
+            Self::Tables(tables) => {
+                let own = find_own(&tables.store).await?;
+                Ok(table::retry(&tables.store, name, tables.subjects(&own)).await?)
+            }
         }
     }
 
@@ -149,7 +159,8 @@ impl Access {
         match self {
             Self::Instance(client) => Ok(client.certificate(name).await?),
             Self::Tables(tables) => {
-                let found = listing::show(&tables.store, &tables.issuer_keys, name).await?;
+                let subject = tables.subjects(&find_own(&tables.store).await?)(name);
+                let found = listing::show(&tables.store, &tables.issuer_keys, name, &subject).await?;
                 Ok(found.ok_or_else(|| NoCertificate(name.clone()))?)
             }
         }
@@ -272,9 +283,15 @@ impl OfflineTables {
             table: table_of(config),
             rules: rules_of(config),
             issuer_keys: listing::issuer_keys(&config.certificates),
+            certificates: config.certificates.clone(),
             events: config.events.clone(),
             links: LinkSettings::of(config),
         })))
+    }
+
+    /// What certificates are ordered for, where the operator has brought `own`.
+    fn subjects(&self, own: &OwnCertificates) -> impl Fn(&Pattern) -> Pattern {
+        |name| order_subject(&self.certificates, own, name, clock::wall())
     }
 
     fn sources(&self) -> Sources<'_> {
@@ -286,7 +303,11 @@ impl OfflineTables {
         let decision =
             change::administer(&self.store, request, sources, &self.rules, &change::Unknown).await?;
         if matches!(request.wanted, Wanted::Present { .. } | Wanted::Resumed) {
-            table::retry_added(&self.store, &decision.record).await;
+            match find_own(&self.store).await {
+                Ok(own) => table::retry_added(&self.store, &decision.record, self.subjects(&own)).await,
+                // The addition does not fail with it.
+                Err(error) => table::warn_not_retried(&decision.record, &error),
+            }
         }
         Ok(Changed { domain: request.pattern.clone(), report: decision.report, reach: ChangeReach::Table })
     }

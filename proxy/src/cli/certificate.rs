@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use crate::{
     certificates::{
-        OnRequest, Ordered, Revoked,
-        listing::{CertificateSummary, Row, Summary},
+        OnRequest, Ordered, Remaining, Revoked,
+        listing::{CertificateKind, CertificateSummary, Row, Summary},
         own::{Imported, OwnCertificate, OwnFile, OwnRow, Removed},
         spread::{RenewalRate, SpreadPart},
     },
@@ -182,8 +182,8 @@ fn removed(removed: &Removed) -> String {
 }
 
 fn ordered(ordered: &Ordered) -> String {
-    let Ordered { server_name, is_new, serial, not_after, replaced } = ordered;
-    match (is_new, replaced) {
+    let Ordered { server_name, is_new, serial, not_after, replaced, is_unwritten } = ordered;
+    let mut text = match (is_new, replaced) {
         (false, _) => {
             format!("{server_name}: nothing was ordered; certificate {serial} ends {not_after}\n")
         }
@@ -193,21 +193,38 @@ fn ordered(ordered: &Ordered) -> String {
                 "{server_name}: certificate {serial} was obtained instead of {replaced}; it ends {not_after}\n"
             )
         }
+    };
+    if *is_unwritten {
+        text.push_str("warning: the table has not taken it: this instance alone presents it, from memory\n");
     }
+    text
 }
 
 fn revoked(revoked: &Revoked) -> String {
-    let Revoked { server_name, serial, issuer, was_revoked } = revoked;
+    let Revoked { server_name, serial, issuer, was_revoked, remaining } = revoked;
     let done = if *was_revoked { "had been revoked before" } else { "is revoked" };
+    let next = match remaining {
+        Some(Remaining { serial, issuer }) => format!(
+            "warning: the table holds another one, {serial} of {issuer}, which is presented from now on and is not revoked; \
+             where the key is known to others, `gatehouse certificate revoke` that one, too, or have its issuer do it"
+        ),
+        None => {
+            format!(
+                "the next handshake orders another; `gatehouse domain suspend {server_name}` prevents that"
+            )
+        }
+    };
     format!(
-        "{server_name}: certificate {serial} of {issuer} {done}, and is no longer presented; other instances follow within a minute\n\
-         the next handshake orders another; `gatehouse domain suspend {server_name}` prevents that\n"
+        "{server_name}: certificate {serial} of {issuer} {done}, and is no longer presented; other instances follow within a minute\n{next}\n"
     )
 }
 
 fn renewal(certificate: &CertificateSummary) -> String {
-    let never = || "never: it is your own, to be replaced by `gatehouse certificate import`".to_owned();
-    certificate.renew_at.map_or_else(never, |at| at.to_string())
+    let never = || match certificate.kind {
+        CertificateKind::Own => "never: it is your own, to be replaced by `gatehouse certificate import`",
+        CertificateKind::Ordered => "never: it is not among the renewals any more",
+    };
+    certificate.renew_at.map_or_else(|| never().to_owned(), |at| at.to_string())
 }
 
 fn listed(page: &CertificatePage) -> String {
@@ -254,7 +271,13 @@ fn shown(summary: &Summary) -> String {
         }
     }
     let of_table = summary.certificate.as_ref().map(|certificate| &certificate.serial);
+    if let Some(wildcard) = &summary.ordered_for {
+        let _ = writeln!(text, "ordered for {wildcard}, whose failures these are");
+    }
     match &summary.presented {
+        Some(serial) if summary.others.contains(serial) => {
+            let _ = writeln!(text, "presented   {serial} by this instance, which the table holds, too");
+        }
         Some(serial) if Some(serial) != of_table => {
             let _ = writeln!(
                 text,

@@ -211,7 +211,8 @@ impl ControlContext {
             tracing::info!(name = %pattern, action, from, to, tenant = report.tenant, %caller, "domain changed");
         }
         if ends_back_off(report.action, &authority) {
-            table::retry_added(&self.store, &decision.record).await;
+            table::retry_added(&self.store, &decision.record, self.subjects()).await;
+            self.forget_failures(&decision.record);
         }
         Ok((decision, self.reach(revision).await))
     }
@@ -256,19 +257,37 @@ impl ControlContext {
 
     /// What the table holds for `name`, if anything.
     pub(crate) async fn find_certificate(&self, name: &Pattern) -> Result<Option<Summary>, StoreError> {
-        let found = listing::show(&self.store, &self.issuer_keys, name).await?;
+        let subject = self.certificates.order_subject(name);
+        let found = listing::show(&self.store, &self.issuer_keys, name, &subject).await?;
         let presented = self.certificates.presented_serial(name);
         Ok(found.map(|summary| Summary { presented, ..summary }))
     }
 
     /// Ends the back-off of each name that `entry` speaks for.
     pub(crate) async fn retry_entry(&self, entry: &DomainRecord) -> Result<Retried, StoreError> {
-        table::retry_entry(&self.store, entry).await
+        let retried = table::retry_entry(&self.store, entry, self.subjects()).await?;
+        self.forget_failures(entry);
+        Ok(retried)
+    }
+
+    /// What certificates are ordered for.
+    fn subjects(&self) -> impl Fn(&Pattern) -> Pattern {
+        |name| self.certificates.order_subject(name)
+    }
+
+    /// What the table did not take, this instance remembers alone.
+    fn forget_failures(&self, entry: &DomainRecord) {
+        self.certificates.forget_failures(&entry.pattern);
+        if let Some(other) = entry.settings.counterpart(&entry.pattern) {
+            self.certificates.forget_failures(&Pattern::Exact(other));
+        }
     }
 
     /// Ends the back-off of `name`.
     pub(super) async fn retry(&self, name: &Pattern) -> Result<Retried, StoreError> {
-        table::retry(&self.store, name).await
+        let retried = table::retry(&self.store, name, self.subjects()).await?;
+        self.certificates.forget_failures(name);
+        Ok(retried)
     }
 
     /// Gives part of the renewals earlier dates; the log tells who asked.

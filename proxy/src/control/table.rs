@@ -89,31 +89,60 @@ pub async fn certificates(
     Ok(CertificatePage { own, ordered: EntryPage { next, items, malformed: Vec::new() } })
 }
 
-/// Ends the back-off of a name whose orders have failed.
-pub async fn retry(store: &Store, name: &Pattern) -> Result<Retried, StoreError> {
-    let had_failed = listing::retry(store, name).await?;
+/// Ends the back-off of a name whose orders have failed; `subject` tells what its certificate is ordered for.
+pub async fn retry(
+    store: &Store,
+    name: &Pattern,
+    subject: impl Fn(&Pattern) -> Pattern,
+) -> Result<Retried, StoreError> {
+    let had_failed = retry_one(store, name, &subject(name)).await?;
     Ok(Retried { server_name: name.clone(), had_failed })
 }
 
-/// Ends the back-off of each name that `entry` speaks for; says whether there was one. Who has an entry has the other name of its pair, and no
-/// other means to have it ordered again.
-pub async fn retry_entry(store: &Store, entry: &DomainRecord) -> Result<Retried, StoreError> {
-    let mut had_failed = listing::retry(store, &entry.pattern).await?;
+async fn retry_one(store: &Store, name: &Pattern, subject: &Pattern) -> Result<bool, StoreError> {
+    let mut had_failed = listing::retry(store, name).await?;
+    if subject != name {
+        had_failed |= listing::retry(store, subject).await?;
+    }
+    Ok(had_failed)
+}
+
+/// The names that `entry` speaks for. Who has an entry has the other name of its pair, and no other means to have it ordered again.
+pub async fn names_of(store: &Store, entry: &DomainRecord) -> Result<Vec<Pattern>, StoreError> {
+    let mut names = vec![entry.pattern.clone()];
     if let Some(other) = entry.settings.counterpart(&entry.pattern).map(Pattern::Exact) {
         // An entry of its own comes before the pair, and may be another tenant's.
         if domain_table::living(store, &other).await?.is_none() {
-            had_failed |= listing::retry(store, &other).await?;
+            names.push(other);
         }
+    }
+    Ok(names)
+}
+
+/// Ends the back-off of each name that `entry` speaks for; says whether there was one.
+pub async fn retry_entry(
+    store: &Store,
+    entry: &DomainRecord,
+    subject: impl Fn(&Pattern) -> Pattern,
+) -> Result<Retried, StoreError> {
+    let mut had_failed = false;
+    for name in names_of(store, entry).await? {
+        had_failed |= retry_one(store, &name, &subject(&name)).await?;
     }
     Ok(Retried { server_name: entry.pattern.clone(), had_failed })
 }
 
 /// Who adds a name has often just corrected what its orders failed of. The addition itself does not fail with it.
-pub async fn retry_added(store: &Store, entry: &DomainRecord) {
-    if let Err(error) = retry_entry(store, entry).await {
-        let error: &dyn std::error::Error = &error;
-        tracing::warn!(server_name = %entry.pattern, error, "the back-off of the added name was not ended; `gatehouse certificate retry` does it");
+pub async fn retry_added(store: &Store, entry: &DomainRecord, subject: impl Fn(&Pattern) -> Pattern) {
+    if let Err(error) = retry_entry(store, entry, subject).await {
+        warn_not_retried(entry, &error);
     }
+}
+
+/// The back-off of an entry that was added goes on.
+pub fn warn_not_retried(entry: &DomainRecord, error: &StoreError) {
+    let error: &dyn std::error::Error = error;
+    tracing::warn!(server_name = %entry.pattern, error, "the back-off of the added name was not ended; `gatehouse certificate retry` does it");
 }
 
 /// Repairs a part of the items made by hand.
@@ -147,7 +176,7 @@ mod tests {
             async || certificate_table::read(&store, &[], &name).await.unwrap().record.unwrap().failures;
         state_table::put_failure(&store, &record).await.unwrap();
         for (added, expected) in [("*.example.com", 4), ("b.example.com", 4), ("a.example.com", 0)] {
-            retry_added(&store, &added_for_tests(&Pattern::parse(added).unwrap())).await;
+            retry_added(&store, &added_for_tests(&Pattern::parse(added).unwrap()), Pattern::clone).await;
             assert_eq!(failures().await, expected, "{added}");
         }
     }
@@ -192,7 +221,8 @@ mod tests {
             [(entry(None), false), (entry(Some(WwwPair::Off)), false), (pair.clone(), true)]
         {
             fail().await;
-            assert_eq!(retry_entry(&store, &entry).await.unwrap().had_failed, had_failed, "{entry:?}");
+            let retried = retry_entry(&store, &entry, Pattern::clone).await.unwrap();
+            assert_eq!(retried.had_failed, had_failed, "{entry:?}");
             assert_eq!(failures().await, if had_failed { 0 } else { 4 }, "{entry:?}");
         }
         let own = added_for_tests(&www);
@@ -201,7 +231,29 @@ mod tests {
         for (own, replaced, had_failed) in [(own, 0, false), (gone, 1, true)] {
             domain_table::put(&store, &own, replaced).await.unwrap();
             fail().await;
-            assert_eq!(retry_entry(&store, &pair).await.unwrap().had_failed, had_failed, "{own:?}");
+            let retried = retry_entry(&store, &pair, Pattern::clone).await.unwrap();
+            assert_eq!(retried.had_failed, had_failed, "{own:?}");
         }
+    }
+
+    /// The wildcard of the settings fails, and its names have no orders of their own.
+    #[tokio::test]
+    async fn a_name_below_a_listed_wildcard_has_the_wildcards_orders_tried_again() {
+        let store = Store::on(Engine::in_memory().unwrap(), &crate::config::StoreConfig::default());
+        tables::create(&store).await.unwrap();
+        let [name, wildcard] =
+            ["shop.app.example", "*.app.example"].map(|name| Pattern::parse(name).unwrap());
+        let failed = state_table::OrderRecord {
+            failures: 4,
+            problem: Some("no such zone".to_owned()),
+            retry_at: Some(clock::wall()),
+            ..state_table::OrderRecord::new(&wildcard)
+        };
+        state_table::put_failure(&store, &failed).await.unwrap();
+        assert!(!retry(&store, &name, Pattern::clone).await.unwrap().had_failed, "it has none of its own");
+        let shown = listing::show(&store, &[], &name, &wildcard).await.unwrap().unwrap();
+        assert_eq!((shown.ordered_for, shown.failures), (Some(wildcard.clone()), 4));
+        assert!(retry(&store, &name, |_| wildcard.clone()).await.unwrap().had_failed);
+        assert_eq!(listing::show(&store, &[], &name, &wildcard).await.unwrap().unwrap().failures, 0);
     }
 }

@@ -5,13 +5,20 @@ use std::time::Duration;
 use instant_acme::{Error, RevocationRequest};
 use rustls::pki_types::CertificateDer;
 
-use super::{Acme, Awaited, OrderError, http};
+use super::{Acme, Awaited, OrderError, UNAUTHORIZED, http};
 use crate::certificates::revocation_reason::RevocationReason;
 
 /// Why a CA has not revoked a certificate.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct RevocationError(OrderError);
+
+impl RevocationError {
+    /// Whether the CA refuses the account: another one has ordered the certificate, before a change of `email` or elsewhere.
+    pub(in crate::certificates) fn is_of_another_account(&self) -> bool {
+        matches!(&self.0, OrderError::Refused(problem) if problem.is_of_kind(UNAUTHORIZED))
+    }
+}
 
 impl Acme {
     /// Revokes `certificate`; whether it had been revoked before.

@@ -167,6 +167,30 @@ async fn a_table_that_takes_no_commit_costs_no_third_order() {
     assert!(orders <= 2, "{orders} orders");
 }
 
+/// An operator who asks for one is told which it is, and that it is nowhere else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_ordered_on_request_and_not_written_is_told_as_that() {
+    let fleet = Fleet::new(None).await;
+    let (instance, store) = (fleet.instance(), fleet.store());
+    let writer = tokio::spawn(async move {
+        for n in 0_u64.. {
+            put(&store, item("crt", Some(encoded(n.to_string())))).await;
+        }
+    });
+    let mut ordered = instance.certificates.order_now(&pattern(SITE), OnRequest::Obtain).await.unwrap();
+    // A commit may fall between two writes of the other's.
+    for _ in 0..200 {
+        assert!(ordered.is_new, "{ordered:?}");
+        assert_eq!(instance.certificates.presented_serial(&pattern(SITE)).as_ref(), Some(&ordered.serial));
+        if ordered.is_unwritten {
+            break;
+        }
+        ordered = instance.certificates.order_now(&pattern(SITE), OnRequest::Renew).await.unwrap();
+    }
+    writer.abort();
+    assert!(ordered.is_unwritten, "{ordered:?}");
+}
+
 /// Items of our own table that somebody has written by hand must not hide the back-off, either.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_malformed_record_does_not_hide_the_back_off() {
@@ -226,7 +250,8 @@ async fn an_account_key_that_cannot_be_used_is_named() {
         put(&instance.store, item).await;
         assert_eq!(instance.obtain(SITE).await.err(), Some(CertificateRefusal::Failed), "{case}");
         let keys = [IssuerKey::of_directory(&nobody().directory)];
-        let shown = listing::show(&instance.store, &keys, &pattern(SITE)).await.unwrap().unwrap();
+        let shown =
+            listing::show(&instance.store, &keys, &pattern(SITE), &pattern(SITE)).await.unwrap().unwrap();
         assert!(shown.problem.contains(key), "{case}: {}", shown.problem);
         assert_eq!(shown.failures, 0, "{case}: it is not the name's failure");
     }

@@ -154,3 +154,17 @@ async fn a_wildcard_that_is_listed_no_longer_is_not_renewed() {
     .await;
     assert_eq!(unlisted.orders(), 0);
 }
+
+/// The wildcard's has taken its place, or it was denied for long.
+#[tokio::test]
+async fn what_is_renewed_no_more_is_shown_without_a_date() {
+    let (store, site) = (fleet().await.store(), pattern("a.served.example"));
+    put_due(&store, "a.served.example").await;
+    let date = async || {
+        let shown = listing::show(&store, &[IssuerKey::internal()], &site, &pattern(WILDCARD)).await;
+        shown.unwrap().unwrap().certificate.unwrap().renew_at
+    };
+    assert!(date().await.is_some());
+    state_table::forget(&store, &site).await.unwrap();
+    assert_eq!(date().await, None);
+}

@@ -164,7 +164,7 @@ impl Instance {
     pub(crate) fn show(&self, text: &str) -> Option<listing::Summary> {
         let keys = listing::issuer_keys(&self.config.certificates);
         let name = Pattern::parse(text).unwrap();
-        self.runtime().block_on(listing::show(&self.store, &keys, &name)).unwrap()
+        self.runtime().block_on(listing::show(&self.store, &keys, &name, &name)).unwrap()
     }
 
     pub(crate) fn store(&self) -> &Store {
