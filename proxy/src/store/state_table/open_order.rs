@@ -64,11 +64,11 @@ impl OpenOrders {
     ) -> Result<Self, StoreError> {
         let mut found: Vec<Found> = Vec::new();
         for (attribute, value) in item.iter().filter(|(attribute, _)| is_ours(attribute)).take(MOST) {
-            let Some((read, sealed)) = OpenOrder::read_sealed(value) else { continue };
+            let Some((read, key)) = OpenOrder::read_sealed(value) else { continue };
             // One that an older release has written may lie beside ours: the later one counts.
             let age = |order: &OpenOrder| clock::wall().duration_since(order.placed_at).unwrap_or_default();
             let is_recent = age(&read) < GONE_ON_WITH;
-            let order = if is_recent { open(name, attribute, &read, sealed, sealer).await? } else { None };
+            let order = if is_recent { open(name, attribute, &read, key, sealer).await? } else { None };
             let url = Some(read.url).filter(|_| attribute != OF_ONE_ISSUER);
             let entry = Found { issuer: read.issuer, url, order };
             match found.iter_mut().find(|other| other.issuer == entry.issuer) {
