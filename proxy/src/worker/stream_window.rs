@@ -36,7 +36,7 @@ impl StreamWindow {
 /// What any stream may hold.
 pub(super) const LEAST: usize = 8 * 1024;
 /// The same where its connection or the process holds too much: a hundred streams that nobody reads cost less than 1 MiB.
-pub(super) const CROWDED: usize = 3 * 1024;
+pub(super) const CROWDED: usize = 2 * 1024;
 /// What a stream may hold whose client is fast; half of it is the largest piece.
 pub(super) const LARGEST: usize = 256 * 1024;
 /// A window doubles when its client has taken so many times its size: what the kernels on the way hold is no sign of a reader.
