@@ -108,13 +108,12 @@ const fn row(server: Server, because: &'static str, instead: Instead) -> Differe
 /// For a status: the server ends the connection, and the answer with it.
 pub(super) const BREAKS: u16 = 0;
 
-const TABLE: [Difference; 37] = [
+const TABLE: [Difference; 35] = [
     row(
         Nginx,
         "it ignores fields whose names have other punctuation than `-`",
         Instead::Hide(|name, _| !is_dashed(name)),
     ),
-    row(Nginx, "it has no TRACE", Instead::Answer(|message| message.method == "TRACE", &[400, 405])),
     row(
         Nginx,
         "its methods are of capitals, `-` and `_`",
@@ -143,11 +142,6 @@ const TABLE: [Difference; 37] = [
         Apache,
         "it tells of no fields whose names have other punctuation than `-`",
         Instead::Hide(|name, _| !is_dashed(name)),
-    ),
-    row(
-        Apache,
-        "it answers TRACE with what it read, and takes no body with it",
-        Instead::Answer(|message| message.method == "TRACE", &[200, 400, 413]),
     ),
     row(
         Apache,
@@ -339,10 +333,8 @@ fn has(methods: &[&str], message: &Message) -> bool {
     methods.contains(&message.method.as_str())
 }
 
-const KNOWN_TO_NODE: [&str; 12] = [
-    "GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "PROPFIND", "REPORT", "MKCOL", "M-SEARCH",
-    "TRACE",
-];
-const KNOWN_TO_LIGHTTPD: [&str; 11] =
-    ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "PROPFIND", "REPORT", "MKCOL", "TRACE"];
+const KNOWN_TO_NODE: [&str; 11] =
+    ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "PROPFIND", "REPORT", "MKCOL", "M-SEARCH"];
+const KNOWN_TO_LIGHTTPD: [&str; 10] =
+    ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "PROPFIND", "REPORT", "MKCOL"];
 const HEEDED_BY_NGINX: [&str; 3] = ["authorization", "if-modified-since", "if-none-match"];

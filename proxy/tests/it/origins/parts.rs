@@ -1,8 +1,8 @@
 //! What requests are made of: usual, odd but legal, and what must be refused.
 
-pub(super) const METHODS: [&str; 19] = [
+pub(super) const METHODS: [&str; 18] = [
     "DO", "GET", "GET", "GET", "POST", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "PROPFIND",
-    "REPORT", "MKCOL", "M-SEARCH", "BREW", "get", "x!y~z", "TRACE",
+    "REPORT", "MKCOL", "M-SEARCH", "BREW", "get", "x!y~z",
 ];
 
 pub(super) const PATHS: [&str; 27] = [
