@@ -156,7 +156,28 @@ impl Client {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                 bail!("no answer within {PATIENCE:?}")
             }
-            Err(_) => Ok(false),
+            Err(_) => Ok(self.receive_alone()),
+        }
+    }
+
+    /// The same where nothing can be sent any more: rustls's stream would do that first, and fail, although an answer is there.
+    fn receive_alone(&mut self) -> bool {
+        let (connection, socket) = (&mut self.stream.conn, &mut self.stream.sock);
+        let mut buffer = [0; 16 << 10];
+        loop {
+            match connection.reader().read(&mut buffer) {
+                Ok(0) => return false,
+                Ok(count) => {
+                    self.received.extend(&buffer[..count]);
+                    return true;
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => return false,
+            }
+            let is_read = connection.read_tls(socket).is_ok_and(|count| count > 0);
+            if !is_read || connection.process_new_packets().is_err() {
+                return false;
+            }
         }
     }
 }
