@@ -185,7 +185,7 @@ fn a_base_path_comes_before_each_requests_own_over_http2_too() {
 }
 
 /// A client of HTTP/2, and the body of the call it has begun.
-async fn call(
+pub(super) async fn call(
     edge: &Edge,
     path: &str,
 ) -> (
