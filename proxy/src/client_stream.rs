@@ -6,14 +6,13 @@
 use std::{
     cell::{RefCell, RefMut},
     io,
-    pin::Pin,
     rc::{Rc, Weak},
     task::{Context, Poll, Waker, ready},
 };
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, Version};
-use hyper::body::{Body as _, Frame, Incoming};
+use hyper::body::{Body as _, Incoming};
 
 use crate::{
     fields::Fields,
@@ -21,7 +20,7 @@ use crate::{
         BodyFraming, BodyReader, MessageViolation, RequestHead, RequestLimits, RequestReader, put_interim,
     },
     http1_stream::Http1Stream,
-    small_pieces::join,
+    http2_data::poll_data,
     transport::ByteStream,
 };
 
@@ -248,23 +247,6 @@ impl From<Incoming> for RequestBody {
     }
 }
 
-/// The next data of a stream of HTTP/2; its trailers are kept in `trailers`.
-fn poll_stream(
-    incoming: &mut Incoming,
-    trailers: &mut Option<Box<HeaderMap>>,
-    cx: &mut Context<'_>,
-) -> Poll<Option<Result<Bytes, Gone>>> {
-    loop {
-        match ready!(Pin::new(&mut *incoming).poll_frame(cx)).map(|frame| frame.map(Frame::into_data)) {
-            Some(Ok(Ok(data))) => return Poll::Ready(Some(Ok(data))),
-            Some(Ok(Err(frame))) => *trailers = frame.into_trailers().ok().map(Box::new),
-            None if incoming.is_end_stream() => return Poll::Ready(None),
-            // hyper reports a reset with NO_ERROR as an end. RFC 9113 §8.1: only END_STREAM ends a message.
-            Some(Err(_)) | None => return Poll::Ready(Some(Err(Gone))),
-        }
-    }
-}
-
 /// The client went away, or broke the rules, before its request was complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Gone;
@@ -290,16 +272,7 @@ impl RequestBody {
                 None => Poll::Ready(Some(Err(Gone))),
             },
             Source::Http2 { incoming, trailers } => {
-                let Some(first) = ready!(poll_stream(incoming, trailers, cx)) else {
-                    return Poll::Ready(None);
-                };
-                // What ends it is there when it is asked for again.
-                Poll::Ready(Some(first.and_then(|first| {
-                    join(first, usize::MAX, |_| match poll_stream(incoming, trailers, cx) {
-                        Poll::Ready(Some(Ok(data))) => Ok(Some(data)),
-                        Poll::Ready(Some(Err(_)) | None) | Poll::Pending => Ok(None),
-                    })
-                })))
+                poll_data(incoming, trailers, cx, usize::MAX).map_err(|_| Gone).map(Result::transpose)
             }
         }
     }

@@ -18,7 +18,7 @@ mod response_writer;
 
 pub(crate) use self::{
     body::{BodyEnd, BodyPart, BodyReader},
-    framing::BodyFraming,
+    framing::{BodyFraming, has_no_body},
     message_writer::{MessageWriter, OutgoingFraming, WrongLength},
     request_reader::{RequestHead, RequestLimits, RequestParts, RequestReader},
     request_writer::request_head,

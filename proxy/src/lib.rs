@@ -22,6 +22,7 @@ pub mod guard;
 mod hexadecimal;
 mod http1;
 mod http1_stream;
+mod http2_data;
 mod http_client;
 mod keyed_counts;
 mod lazy_timer;

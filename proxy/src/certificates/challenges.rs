@@ -45,9 +45,9 @@ pub(super) struct Challenges {
     issuers: Vec<IssuerKey>,
     ours: Mutex<HashMap<ServerName, Opened>>,
     /// One read per name at a time, and the next one [`READ_PAUSE`] later, so that one name's flood costs a few reads per second.
-    latest: Cache<ServerName, Arc<tokio::sync::Mutex<Option<LatestRead>>>>,
+    latest: Cache<ServerName, Arc<SpacedReads<[Challenge]>>>,
     /// The same for all that the fleet shows.
-    shown: tokio::sync::Mutex<Option<ShownRead>>,
+    shown: SpacedReads<ShownChallenges>,
     reads: Counters<Sought>,
     dns: DnsChallenges,
 }
@@ -73,17 +73,46 @@ impl Opened {
     }
 }
 
-/// The latest read of a name's challenges. It answers who came before it began: the CA may come for a challenge that was not there
-/// when somebody else asked.
-struct LatestRead {
+/// Reads of one thing, one at a time and [`READ_PAUSE`] apart. Each answers who came before it began: the CA may come for a challenge that was
+/// not there when somebody else asked.
+struct SpacedReads<T: ?Sized>(tokio::sync::Mutex<Option<LatestRead<T>>>);
+
+struct LatestRead<T: ?Sized> {
     began: Instant,
-    found: Arc<[Challenge]>,
+    found: Arc<T>,
 }
 
-/// The latest read of what the fleet shows.
-struct ShownRead {
-    began: Instant,
-    found: Arc<ShownChallenges>,
+impl<T: ?Sized> Default for SpacedReads<T> {
+    fn default() -> Self {
+        Self(tokio::sync::Mutex::default())
+    }
+}
+
+impl<T: ?Sized> SpacedReads<T> {
+    /// What a read has found that began after this was called; none if `admit` does not let `read` be the next.
+    async fn get<F: Future<Output = Arc<T>>>(
+        &self,
+        admit: impl FnOnce() -> bool,
+        read: impl FnOnce() -> F,
+    ) -> Option<Arc<T>> {
+        let came = clock::now();
+        let mut latest = self.0.lock().await;
+        let next = match &*latest {
+            Some(read) if read.began >= came => return Some(Arc::clone(&read.found)),
+            Some(read) => Some(read.began + READ_PAUSE),
+            None => None,
+        };
+        if !admit() {
+            return None;
+        }
+        if let Some(next) = next {
+            tokio::time::sleep_until(next.into()).await;
+        }
+        let began = clock::now();
+        let found = read().await;
+        *latest = Some(LatestRead { began, found: Arc::clone(&found) });
+        Some(found)
+    }
 }
 
 type ShownChallenges = HashMap<ServerName, Vec<OpenChallenge>>;
@@ -130,7 +159,7 @@ impl Challenges {
             issuers: issuers.collect(),
             ours: Mutex::default(),
             latest: Cache::builder().max_capacity(MOST_NAMES).time_to_idle(10 * READ_PAUSE).build(),
-            shown: tokio::sync::Mutex::default(),
+            shown: SpacedReads::default(),
             reads,
             dns,
         }
@@ -247,52 +276,26 @@ impl Challenges {
         asked.among(&self.find_stored(name, admit).await)
     }
 
-    /// What the fleet shows, by a read that began after this was called.
+    /// What the fleet shows.
     async fn shown(&self) -> Arc<ShownChallenges> {
-        let came = clock::now();
-        let mut latest = self.shown.lock().await;
-        if let Some(read) = &*latest {
-            if read.began >= came {
-                return Arc::clone(&read.found);
-            }
-            tokio::time::sleep_until((read.began + READ_PAUSE).into()).await;
-        }
-        let began = clock::now();
-        self.reads.bump(Sought::OpenChallenges);
-        let read = tokio::time::timeout(SHOWN_WITHIN, find_open_challenges(&self.store, clock::wall())).await;
-        let read = read.unwrap_or_else(|late| Err(StoreError::Unavailable(late.into())));
-        let found = read.map_or_else(
-            |error| {
-                warn_unread(&error);
-                Arc::default()
+        let shown = self.shown.get(
+            || true,
+            async || {
+                self.reads.bump(Sought::OpenChallenges);
+                let read = find_open_challenges(&self.store, clock::wall());
+                let read = tokio::time::timeout(SHOWN_WITHIN, read).await;
+                found(read.unwrap_or_else(|late| Err(StoreError::Unavailable(late.into()))))
             },
-            Arc::new,
         );
-        *latest = Some(ShownRead { began, found: Arc::clone(&found) });
-        found
+        shown.await.unwrap_or_default()
     }
 
-    /// What the certificate table holds of `name`, by a read that began after this was called.
+    /// What the certificate table holds of `name`.
     async fn find_stored(&self, name: &ServerName, admit: impl FnOnce() -> bool) -> Arc<[Challenge]> {
-        let came = clock::now();
         let latest = self.latest.get_with_by_ref(name, Arc::default);
-        let mut latest = latest.lock().await;
-        let next = match &*latest {
-            Some(read) if read.began >= came => return Arc::clone(&read.found),
-            Some(read) => Some(read.began + READ_PAUSE),
-            None => None,
-        };
         // What is refused to one client is no answer to the CA.
-        if !admit() {
-            return Arc::default();
-        }
-        if let Some(next) = next {
-            tokio::time::sleep_until(next.into()).await;
-        }
-        let began = clock::now();
-        let found = self.read(name).await;
-        *latest = Some(LatestRead { began, found: Arc::clone(&found) });
-        found
+        let stored = latest.get(admit, async || found(self.stored(name).await));
+        stored.await.unwrap_or_default()
     }
 
     fn find_ours(&self, name: &ServerName) -> Option<Challenge> {
@@ -305,21 +308,21 @@ impl Challenges {
         self.reads.bump(Sought::Challenge);
         find_challenges(&self.store, &self.issuers, name).await
     }
-
-    async fn read(&self, name: &ServerName) -> Arc<[Challenge]> {
-        match self.stored(name).await {
-            Ok(challenges) => challenges.into(),
-            Err(error) => {
-                warn_unread(&error);
-                Arc::default()
-            }
-        }
-    }
 }
 
-fn warn_unread(error: &StoreError) {
-    if let Some(left_out) = admit_line("challenges_unread", "") {
-        warn!(%error, left_out, "challenges could not be read");
+/// What was read; nothing where it could not be.
+fn found<T: ?Sized, R: Into<Arc<T>>>(read: Result<R, StoreError>) -> Arc<T>
+where
+    Arc<T>: Default,
+{
+    match read {
+        Ok(found) => found.into(),
+        Err(error) => {
+            if let Some(left_out) = admit_line("challenges_unread", "") {
+                warn!(%error, left_out, "challenges could not be read");
+            }
+            Arc::default()
+        }
     }
 }
 
@@ -421,19 +424,22 @@ mod tests {
         assert_eq!(orders.http_answer(&name, "token", || true).await, None);
     }
 
-    fn instance(engine: &Engine, issuer: &IssuerKey, registry: &prometheus::Registry) -> Challenges {
-        let store = Store::on(engine.clone(), &crate::config::StoreConfig::default());
-        Challenges::new(&store, std::iter::once(issuer.clone()), counted(registry), DnsChallenges::default())
+    /// Instances of a fleet.
+    async fn instances<const N: usize>() -> (IssuerKey, [Challenges; N]) {
+        let store = Store::on(Engine::in_memory().unwrap(), &crate::config::StoreConfig::default());
+        tables::create(&store).await.unwrap();
+        let issuer = IssuerKey::of_directory("https://ca.example/dir");
+        let instances = [(); N].map(|()| {
+            let reads = counted(&prometheus::Registry::new());
+            Challenges::new(&store, std::iter::once(issuer.clone()), reads, DnsChallenges::default())
+        });
+        (issuer, instances)
     }
 
     #[tokio::test]
     async fn who_polls_hides_no_challenge_from_the_ca_and_costs_few_reads() {
-        let engine = Engine::in_memory().unwrap();
-        let (issuer, registry) =
-            (IssuerKey::of_directory("https://ca.example/dir"), prometheus::Registry::new());
-        let orders = instance(&engine, &issuer, &prometheus::Registry::new());
-        tables::create(&orders.store).await.unwrap();
-        let answers = Arc::new(instance(&engine, &issuer, &registry));
+        let (issuer, [orders, answers]) = instances().await;
+        let answers = Arc::new(answers);
         let name = ServerName::parse("a.example").unwrap();
         assert_eq!(answers.http_answer(&name, "made-up", || true).await, None);
         orders.open(&issuer, &name, challenge_for_tests(&name, HTTP)).await.unwrap();
@@ -457,12 +463,8 @@ mod tests {
     /// Labels below a wildcard are allowed names, and cost nobody anything to make up.
     #[tokio::test]
     async fn strangers_hide_no_challenge_from_the_ca_and_cost_no_read_more() {
-        let engine = Engine::in_memory().unwrap();
-        let (issuer, registry) =
-            (IssuerKey::of_directory("https://ca.example/dir"), prometheus::Registry::new());
-        let orders = instance(&engine, &issuer, &prometheus::Registry::new());
-        tables::create(&orders.store).await.unwrap();
-        let answers = Arc::new(instance(&engine, &issuer, &registry));
+        let (issuer, [orders, answers]) = instances().await;
+        let answers = Arc::new(answers);
         let began = clock::now();
         for n in 0..5 {
             let strangers: Vec<_> = (0..150)
@@ -496,10 +498,7 @@ mod tests {
     /// Its order was gone on with here, where it had been validated already.
     #[tokio::test]
     async fn what_another_instance_has_left_is_removed_with_its_order() {
-        let engine = Engine::in_memory().unwrap();
-        let issuer = IssuerKey::of_directory("https://ca.example/dir");
-        let [gone, present] = [(); 2].map(|()| instance(&engine, &issuer, &prometheus::Registry::new()));
-        tables::create(&gone.store).await.unwrap();
+        let (issuer, [gone, present]) = instances().await;
         let name = ServerName::parse("a.example").unwrap();
         present.clear(&issuer, &Pattern::Exact(name.clone())).await;
         gone.open(&issuer, &name, challenge_for_tests(&name, HTTP)).await.unwrap();
@@ -511,11 +510,7 @@ mod tests {
     /// A late holder of the lease shows its own order's, while the present one's is validated.
     #[tokio::test]
     async fn a_late_holders_challenge_takes_the_place_of_no_other() {
-        let engine = Engine::in_memory().unwrap();
-        let issuer = IssuerKey::of_directory("https://ca.example/dir");
-        let [late, present, answers] =
-            [(); 3].map(|()| instance(&engine, &issuer, &prometheus::Registry::new()));
-        tables::create(&late.store).await.unwrap();
+        let (issuer, [late, present, answers]) = instances().await;
         let name = ServerName::parse("a.example").unwrap();
         let challenge = |token: &str| Challenge {
             token: token.to_owned(),
@@ -533,10 +528,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_late_holder_leaves_the_present_ones_challenge() {
-        let engine = Engine::in_memory().unwrap();
-        let issuer = IssuerKey::of_directory("https://ca.example/dir");
-        let [late, present] = [(); 2].map(|()| instance(&engine, &issuer, &prometheus::Registry::new()));
-        tables::create(&late.store).await.unwrap();
+        let (issuer, [late, present]) = instances().await;
         let name = ServerName::parse("a.example").unwrap();
         let challenge = challenge_for_tests(&name, HTTP);
         late.open(&issuer, &name, challenge.clone()).await.unwrap();

@@ -303,10 +303,12 @@ impl OfflineTables {
         let decision =
             change::administer(&self.store, request, sources, &self.rules, &change::Unknown).await?;
         if matches!(request.wanted, Wanted::Present { .. } | Wanted::Resumed) {
-            match find_own(&self.store).await {
-                Ok(own) => table::retry_added(&self.store, &decision.record, self.subjects(&own)).await,
-                // The addition does not fail with it.
-                Err(error) => table::warn_not_retried(&decision.record, &error),
+            let retried = async {
+                let own = find_own(&self.store).await?;
+                table::retry_entry(&self.store, &decision.record, self.subjects(&own)).await
+            };
+            if let Err(error) = retried.await {
+                table::warn_not_retried(&decision.record, &error);
             }
         }
         Ok(Changed { domain: request.pattern.clone(), report: decision.report, reach: ChangeReach::Table })

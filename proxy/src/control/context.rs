@@ -210,9 +210,10 @@ impl ControlContext {
             let (action, from, to) = (report.action.as_str(), report.from(), report.to());
             tracing::info!(name = %pattern, action, from, to, tenant = report.tenant, %caller, "domain changed");
         }
-        if ends_back_off(report.action, &authority) {
-            table::retry_added(&self.store, &decision.record, self.subjects()).await;
-            self.forget_failures(&decision.record);
+        if ends_back_off(report.action, &authority)
+            && let Err(error) = self.retry_entry(&decision.record).await
+        {
+            table::warn_not_retried(&decision.record, &error);
         }
         Ok((decision, self.reach(revision).await))
     }
@@ -265,22 +266,18 @@ impl ControlContext {
 
     /// Ends the back-off of each name that `entry` speaks for.
     pub(crate) async fn retry_entry(&self, entry: &DomainRecord) -> Result<Retried, StoreError> {
-        let retried = table::retry_entry(&self.store, entry, self.subjects()).await?;
-        self.forget_failures(entry);
-        Ok(retried)
+        let names = table::names_of(&self.store, entry).await?;
+        let had_failed = table::retry_names(&self.store, &names, self.subjects()).await?;
+        // What the table did not take, this instance remembers alone.
+        for name in &names {
+            self.certificates.forget_failures(name);
+        }
+        Ok(Retried { server_name: entry.pattern.clone(), had_failed })
     }
 
     /// What certificates are ordered for.
     fn subjects(&self) -> impl Fn(&Pattern) -> Pattern {
         |name| self.certificates.order_subject(name)
-    }
-
-    /// What the table did not take, this instance remembers alone.
-    fn forget_failures(&self, entry: &DomainRecord) {
-        self.certificates.forget_failures(&entry.pattern);
-        if let Some(other) = entry.settings.counterpart(&entry.pattern) {
-            self.certificates.forget_failures(&Pattern::Exact(other));
-        }
     }
 
     /// Ends the back-off of `name`.

@@ -95,16 +95,8 @@ pub async fn retry(
     name: &Pattern,
     subject: impl Fn(&Pattern) -> Pattern,
 ) -> Result<Retried, StoreError> {
-    let had_failed = retry_one(store, name, &subject(name)).await?;
+    let had_failed = retry_names(store, std::slice::from_ref(name), subject).await?;
     Ok(Retried { server_name: name.clone(), had_failed })
-}
-
-async fn retry_one(store: &Store, name: &Pattern, subject: &Pattern) -> Result<bool, StoreError> {
-    let mut had_failed = listing::retry(store, name).await?;
-    if subject != name {
-        had_failed |= listing::retry(store, subject).await?;
-    }
-    Ok(had_failed)
 }
 
 /// The names that `entry` speaks for. Who has an entry has the other name of its pair, and no other means to have it ordered again.
@@ -119,27 +111,35 @@ pub async fn names_of(store: &Store, entry: &DomainRecord) -> Result<Vec<Pattern
     Ok(names)
 }
 
-/// Ends the back-off of each name that `entry` speaks for; says whether there was one.
+/// Ends the back-off of `names`; says whether there was one.
+pub async fn retry_names(
+    store: &Store,
+    names: &[Pattern],
+    subject: impl Fn(&Pattern) -> Pattern,
+) -> Result<bool, StoreError> {
+    let mut had_failed = false;
+    for name in names {
+        had_failed |= listing::retry(store, name).await?;
+        let subject = subject(name);
+        if subject != *name {
+            had_failed |= listing::retry(store, &subject).await?;
+        }
+    }
+    Ok(had_failed)
+}
+
+/// Ends the back-off of each name that `entry` speaks for.
 pub async fn retry_entry(
     store: &Store,
     entry: &DomainRecord,
     subject: impl Fn(&Pattern) -> Pattern,
 ) -> Result<Retried, StoreError> {
-    let mut had_failed = false;
-    for name in names_of(store, entry).await? {
-        had_failed |= retry_one(store, &name, &subject(&name)).await?;
-    }
+    let had_failed = retry_names(store, &names_of(store, entry).await?, subject).await?;
     Ok(Retried { server_name: entry.pattern.clone(), had_failed })
 }
 
-/// Who adds a name has often just corrected what its orders failed of. The addition itself does not fail with it.
-pub async fn retry_added(store: &Store, entry: &DomainRecord, subject: impl Fn(&Pattern) -> Pattern) {
-    if let Err(error) = retry_entry(store, entry, subject).await {
-        warn_not_retried(entry, &error);
-    }
-}
-
-/// The back-off of an entry that was added goes on.
+/// The back-off of an entry that was added goes on: who adds a name has often just corrected what its orders failed of, but the addition does
+/// not fail with it.
 pub fn warn_not_retried(entry: &DomainRecord, error: &StoreError) {
     let error: &dyn std::error::Error = error;
     tracing::warn!(server_name = %entry.pattern, error, "the back-off of the added name was not ended; `gatehouse certificate retry` does it");
@@ -176,7 +176,9 @@ mod tests {
             async || certificate_table::read(&store, &[], &name).await.unwrap().record.unwrap().failures;
         state_table::put_failure(&store, &record).await.unwrap();
         for (added, expected) in [("*.example.com", 4), ("b.example.com", 4), ("a.example.com", 0)] {
-            retry_added(&store, &added_for_tests(&Pattern::parse(added).unwrap()), Pattern::clone).await;
+            retry_entry(&store, &added_for_tests(&Pattern::parse(added).unwrap()), Pattern::clone)
+                .await
+                .unwrap();
             assert_eq!(failures().await, expected, "{added}");
         }
     }

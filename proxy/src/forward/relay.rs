@@ -31,7 +31,7 @@ use crate::{
     config::{self, Reloadable},
     field_name::FieldName,
     fields::Fields,
-    http1::RequestParts,
+    http1::{RequestParts, has_no_body},
     target::may_step_up,
     telemetry::{RequestId, admit_line, metrics::Label},
     transport::Transport,
@@ -254,10 +254,8 @@ impl<T: Transport> Relay<T> {
             if rewrite::is_grpc(&fields) { call_rate(&limits) } else { MinRate::new(*limits.idle, 0) };
         let mut fields = rewrite::response(status, fields, (record.method(), record.version()));
         let encoder = self.treat(&mut fields, status, &body, preference, &record);
-        // RFC 9110 §6.4.1. Over HTTP/2 the end may come in a frame of its own all the same.
-        let has_no_body = *record.method() == Method::HEAD
-            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        let body = if has_no_body && !body.is_over() {
+        // Over HTTP/2 the end may come in a frame of its own all the same.
+        let body = if has_no_body(record.method(), status) && !body.is_over() {
             body.end_apart();
             record.outcome = RequestOutcome::Forward;
             Body::whole(Bytes::new())

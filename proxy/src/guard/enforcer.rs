@@ -193,11 +193,12 @@ fn run(board: &EnforcementInputs, enforced: Enforced) {
         }
         let runs: Vec<_> = attachment.look().collect();
         metrics.attached(attach, runs.iter().filter(|runs| **runs == Runs::Ours).count());
-        let standing = board.standing(runs.into_iter(), clock::now());
+        let now = clock::now();
+        let standing = board.standing(runs.into_iter(), now);
         // Nothing is decided while it is open who enforces: the time written last lasts longer.
         if standing != Standing::Contested {
             let is_replaced = standing == Standing::Over;
-            let conditions = board.conditions(&heartbeat, is_replaced, clock::now());
+            let conditions = board.conditions(&heartbeat, is_replaced, now);
             let enforcement = conditions.enforcement();
             board.enforcement.store(enforcement as u8, Ordering::Relaxed);
             metrics.enforcement(enforcement, policy.lock().unwrap_or_else(PoisonError::into_inner).rejects());

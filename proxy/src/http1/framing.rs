@@ -49,8 +49,8 @@ fn marked(version: Version, fields: &Fields) -> Result<Option<BodyFraming>, Mess
     Ok(Some(BodyFraming::Chunked))
 }
 
-/// RFC 9110 §6.4.1.
-pub(super) fn has_no_body(method: &Method, status: StatusCode) -> bool {
+/// Whether the response to a request by `method` has none, whatever its fields say (RFC 9110 §6.4.1).
+pub(crate) fn has_no_body(method: &Method, status: StatusCode) -> bool {
     *method == Method::HEAD
         || status.is_informational()
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)

@@ -3,19 +3,18 @@
 use std::{
     cell::RefCell,
     io,
-    pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use http::HeaderMap;
-use hyper::body::{Body as _, Frame, Incoming};
+use hyper::body::{Body as _, Incoming};
 
 use super::{destination::InFlight, http2::Http2Stream, permits::UpstreamPermit};
 use crate::{
     forward::upload::{Upload, length},
-    small_pieces::join,
+    http2_data::poll_data,
 };
 
 /// A body that is read from a stream; dropped before its end, it resets the stream.
@@ -59,30 +58,14 @@ impl Http2Body {
     /// The next data, at most `most` bytes; none behind its end.
     pub(super) fn poll_data(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<Option<Bytes>>> {
         while self.rest.is_empty() {
-            let Some(first) = ready!(self.poll_frame(cx))? else { return Poll::Ready(Ok(None)) };
-            // What ends it is there when it is asked for again.
-            self.rest = join(first, most, |_| match self.poll_frame(cx) {
-                Poll::Ready(Ok(data)) => Ok::<_, io::Error>(data),
-                Poll::Ready(Err(_)) | Poll::Pending => Ok(None),
-            })?;
+            let Some(source) = &mut self.source else { return Poll::Ready(Ok(None)) };
+            match ready!(poll_data(&mut source.incoming, &mut self.trailers, cx, most))? {
+                Some(data) => self.rest = data,
+                None => return Poll::Ready(Ok(None)),
+            }
         }
         let count = self.rest.len().min(most);
         Poll::Ready(Ok(Some(self.rest.split_to(count))))
-    }
-
-    /// The data of the next frame; none behind the last.
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
-        loop {
-            let Some(source) = &mut self.source else { return Poll::Ready(Ok(None)) };
-            let frame = ready!(Pin::new(&mut source.incoming).poll_frame(cx));
-            match frame.transpose().map_err(io::Error::other)?.map(Frame::into_data) {
-                Some(Ok(data)) => return Poll::Ready(Ok(Some(data))),
-                Some(Err(frame)) => self.trailers = frame.into_trailers().ok().map(Box::new),
-                None if source.incoming.is_end_stream() => return Poll::Ready(Ok(None)),
-                // hyper reports a reset with NO_ERROR as an end. RFC 9113 §8.1: only END_STREAM ends a message.
-                None => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
-            }
-        }
     }
 
     /// Whether all of it was read, trailers too.

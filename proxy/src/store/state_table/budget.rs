@@ -81,14 +81,13 @@ impl Budget<'_> {
         let cost = self.millis(count);
         // Most budgets are full: nothing was taken for a while. A date that no draw can lead to was written with a wrong clock.
         let idle = self
-            .update(store, now_millis)
+            .update(store, holder, now_millis)
             .update_expression("SET full_at = :next, expires_at = :expires, spent_by = :holder");
         let idle = idle
             .condition_expression(
                 "(attribute_not_exists(full_at) OR full_at <= :now OR full_at > :longest OR NOT attribute_type(full_at, :number)) \
                  AND (attribute_not_exists(spent_by) OR spent_by <> :holder)",
             )
-            .expression_attribute_values(":holder", text(holder.as_str()))
             .expression_attribute_values(":now", number(now_millis))
             .expression_attribute_values(":longest", number(self.longest(now_millis)))
             .expression_attribute_values(":number", AttributeValue::S("N".to_owned()))
@@ -96,13 +95,12 @@ impl Budget<'_> {
         if is_written(idle).await? {
             return Ok(true);
         }
-        let busy = self.update(store, now_millis);
+        let busy = self.update(store, holder, now_millis);
         let busy = busy
             .update_expression("SET full_at = full_at + :cost, expires_at = :expires, spent_by = :holder")
             .condition_expression(
                 "full_at > :now AND full_at <= :latest AND (attribute_not_exists(spent_by) OR spent_by <> :holder)",
             )
-            .expression_attribute_values(":holder", text(holder.as_str()))
             .expression_attribute_values(":now", number(now_millis))
             .expression_attribute_values(":latest", number(latest))
             .expression_attribute_values(":cost", number(cost));
@@ -176,13 +174,15 @@ impl Budget<'_> {
         one.saturating_mul(count)
     }
 
-    fn update(&self, store: &Store, now: u64) -> UpdateItemFluentBuilder {
+    /// By `holder`, which takes nothing twice.
+    fn update(&self, store: &Store, holder: &Holder, now: u64) -> UpdateItemFluentBuilder {
         store
             .client()
             .update_item()
             .table_name(&store.tables().state)
             .set_key(Some(self.item_key()))
             .expression_attribute_values(":expires", number(self.expires_at(now)))
+            .expression_attribute_values(":holder", text(holder.as_str()))
     }
 
     fn item_key(&self) -> Item {

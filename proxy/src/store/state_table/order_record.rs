@@ -7,6 +7,7 @@ use std::{
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
+use super::item::find;
 use crate::{
     clock,
     name::Pattern,
@@ -266,9 +267,19 @@ fn still_of(serial: Option<&str>) -> (&'static str, Vec<(String, AttributeValue)
 
 pub(in crate::store) fn key(name: &Pattern) -> Item {
     HashMap::from([
-        ("pk".to_owned(), AttributeValue::S(format!("name#{name}"))),
-        ("sk".to_owned(), AttributeValue::S("certificate".to_owned())),
+        ("pk".to_owned(), AttributeValue::S(partition_of(name))),
+        ("sk".to_owned(), AttributeValue::S(SORT.to_owned())),
     ])
+}
+
+/// The item of a name's record as it is, if there is one.
+pub(super) async fn find_item(store: &Store, name: &Pattern) -> Result<Option<Item>, StoreError> {
+    find(store, &partition_of(name), SORT).await
+}
+
+/// Where a name's record lies, and what is known of it beside that.
+pub(super) fn partition_of(name: &Pattern) -> String {
+    format!("name#{name}")
 }
 
 pub(super) fn shard_text(shard: u8) -> String {
@@ -281,6 +292,7 @@ pub fn shard(name: &Pattern) -> u8 {
     partition(&name.to_string(), SHARDS)
 }
 
+const SORT: &str = "certificate";
 /// Partitions of the renewals in the index `due`.
 pub const SHARDS: u8 = 8;
 /// What a failed order changes in any record, and in one that is not of a later certificate.
@@ -404,10 +416,7 @@ mod tests {
     }
 
     async fn attributes(store: &Store, name: &Pattern) -> Item {
-        crate::store::state_table::item::find(store, &format!("name#{name}"), "certificate")
-            .await
-            .unwrap()
-            .unwrap_or_default()
+        find_item(store, name).await.unwrap().unwrap_or_default()
     }
 
     /// Tenants have names tried again by the API.

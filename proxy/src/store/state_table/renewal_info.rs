@@ -14,7 +14,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::{
     item::{find, number, text},
-    order_record::shard,
+    order_record::{partition_of, shard},
     renewals::{Due, DuePage, DueStart, claim_item, ending, page},
 };
 use crate::{
@@ -138,7 +138,7 @@ pub async fn put_renewal_info(
 
 /// What is known of the certificate of `name`. Consistent.
 pub async fn find_renewal_info(store: &Store, name: &Pattern) -> Result<Option<RenewalInfo>, StoreError> {
-    let item = find(store, &partition(name), SORT).await?;
+    let item = find(store, &partition_of(name), SORT).await?;
     Ok(item.and_then(|item| RenewalInfo::read(name, &item)))
 }
 
@@ -206,11 +206,7 @@ fn window_texts(window: RenewalWindow) -> [(&'static str, Micros); 2] {
 }
 
 fn key(name: &Pattern) -> Item {
-    HashMap::from([("pk".to_owned(), AttributeValue::S(partition(name))), ("sk".to_owned(), text(SORT))])
-}
-
-fn partition(name: &Pattern) -> String {
-    format!("name#{name}")
+    HashMap::from([("pk".to_owned(), AttributeValue::S(partition_of(name))), ("sk".to_owned(), text(SORT))])
 }
 
 fn shard_text(shard: u8) -> String {

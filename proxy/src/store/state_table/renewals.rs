@@ -11,9 +11,9 @@ use aws_sdk_dynamodb::{
 };
 
 use super::{
-    item::{find, text},
+    item::text,
     lease::Holder,
-    order_record::{OrderRecord, key, shard, shard_text},
+    order_record::{OrderRecord, find_item, key, shard, shard_text},
 };
 use crate::{
     name::Pattern,
@@ -139,7 +139,7 @@ pub async fn reschedule(
             return Ok(Rescheduled::Moved);
         }
     }
-    let item = find(store, &format!("name#{name}"), "certificate").await?.unwrap_or_default();
+    let item = find_item(store, name).await?.unwrap_or_default();
     let is_its = item.get("serial").and_then(|value| value.as_s().ok()).is_some_and(|there| there == serial);
     let is_kept = is_its && item.contains_key("renew_at");
     Ok(if is_kept { Rescheduled::Kept } else { Rescheduled::Gone })
