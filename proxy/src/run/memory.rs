@@ -3,8 +3,8 @@
 //! A process that reaches its cgroup's `memory.max` is killed with all its connections. From three quarters of it on, workers free what
 //! they hold for clients that do not read (`worker::relief`), and certificates that nobody has asked for lately are dropped. If that is
 //! not enough, new connections are refused: from nine tenths on those of sources with several, at least as many as others have, from 95 % on
-//! all to TLS ports. The cleartext port stays open for health checks; it answers 503 when the shortage lasts, so that a load balancer sends its
-//! traffic elsewhere.
+//! all to TLS ports. Cleartext ports stay open for health checks, for few connections; the answer is 503 when the shortage lasts, so that
+//! a load balancer sends its traffic elsewhere.
 
 use std::{
     fs,

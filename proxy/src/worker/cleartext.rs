@@ -18,10 +18,7 @@ pub(super) async fn serve<T: Transport>(worker: Rc<Worker<T>>, stream: T::Stream
     let limits = shared.limits.load_full();
     let taken = shared.reception(*limits.hello_timeout).take(stream, peer).await;
     let Ok(Taken { stream, client, place, .. }) = taken else { return };
-    // Load balancers ask for health in few connections, also when no others are taken.
-    if shared.connections.sheds_crowd(&place) {
-        return;
-    }
+    let Some(_permit) = shared.connections.admit_to_cleartext(&place) else { return };
     let from = Downstream { peer: client, local: None, through: None, server_name: None, tls: None };
     let (downstream, buffers) = (Rc::new(from.clone()), Rc::clone(&worker.buffers));
     let request_log = Rc::clone(&worker.request_log);

@@ -18,6 +18,10 @@ struct Counts {
     total: AtomicUsize,
     /// Of one client each.
     sources: KeyedCounts,
+    /// To cleartext ports.
+    cleartext: AtomicUsize,
+    /// Those of `sources` that are to cleartext ports, in the same slots.
+    cleartext_sources: KeyedCounts,
     /// Sources of one client that have a connection open.
     active: AtomicUsize,
     /// Connections of load balancers and proxies, which are nobody's crowd.
@@ -47,6 +51,9 @@ pub(super) enum ConnectionsFull {
 
 /// One open connection; dropping it releases its place.
 pub(super) struct ConnectionPermit(ConnectionSource);
+
+/// One open connection to a cleartext port; dropping it takes it off the count of those.
+pub(super) struct CleartextPermit(ConnectionSource);
 
 /// Whose requests a connection carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,6 +144,8 @@ impl Connections {
         Self(Arc::new(Counts {
             total: AtomicUsize::new(0),
             sources: KeyedCounts::new(),
+            cleartext: AtomicUsize::new(0),
+            cleartext_sources: KeyedCounts::new(),
             active: AtomicUsize::new(0),
             shared: AtomicUsize::new(0),
             limit: AtomicUsize::new(limit),
@@ -156,20 +165,32 @@ impl Connections {
         self.0.shedding.store(which as u8, Ordering::Relaxed);
     }
 
-    /// Whether memory is too short for another connection of this source.
+    /// Whether memory is too short for another connection of this source to a TLS port.
     pub(super) fn sheds(&self, place: &ConnectionPermit) -> bool {
         let shedding = self.0.shedding.load(Ordering::Relaxed);
         shedding == Shedding::All as u8 || self.sheds_crowd(place)
     }
 
     /// Whether memory is too short for so many connections of this source: who has one is never refused so.
-    pub(super) fn sheds_crowd(&self, place: &ConnectionPermit) -> bool {
+    fn sheds_crowd(&self, place: &ConnectionPermit) -> bool {
         if self.0.shedding.load(Ordering::Relaxed) == Shedding::None as u8 {
             return false;
         }
         let of_clients = self.open().saturating_sub(self.0.shared.load(Ordering::Relaxed));
         let (count, sources) = (place.0.connections(), self.0.active.load(Ordering::Relaxed));
         count > 1 && count.saturating_mul(sources) >= of_clients
+    }
+
+    /// Counts a connection to a cleartext port; None when memory is too short for so many there, of its source or of all. Connections to TLS
+    /// ports do not matter, since health is asked for from whatever address, in few connections.
+    pub(super) fn admit_to_cleartext(&self, place: &ConnectionPermit) -> Option<CleartextPermit> {
+        let permit = CleartextPermit(place.source());
+        let total = self.0.cleartext.fetch_add(1, Ordering::Relaxed);
+        let of_source = self.0.cleartext_sources.add(permit.0.slot);
+        let is_crowd = permit.0.clients == Clients::One && of_source >= CLEARTEXT_OF_SOURCE_WHILE_SHORT;
+        let is_short = self.0.shedding.load(Ordering::Relaxed) != Shedding::None as u8;
+        let is_refused = is_short && (is_crowd || total >= CLEARTEXT_WHILE_SHORT);
+        (!is_refused).then_some(permit)
     }
 
     /// How many are open.
@@ -217,6 +238,18 @@ impl Drop for ConnectionPermit {
     }
 }
 
+impl Drop for CleartextPermit {
+    fn drop(&mut self) {
+        self.0.counts.cleartext.fetch_sub(1, Ordering::Relaxed);
+        self.0.counts.cleartext_sources.remove(self.0.slot);
+    }
+}
+
+/// Connections to cleartext ports that there may be while memory is short, whose memory is then a few MiB, however many sources have them.
+const CLEARTEXT_WHILE_SHORT: usize = 1_000;
+/// As many of one source as the checkers of a load balancer behind one address.
+const CLEARTEXT_OF_SOURCE_WHILE_SHORT: usize = 16;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,6 +272,43 @@ mod tests {
         assert!(alone.sheds(&admit_alone()), "there is nobody else to refuse");
         connections.shed(Shedding::All);
         assert!(connections.sheds(&one) && !connections.sheds_crowd(&one));
+    }
+
+    #[test]
+    fn health_is_asked_for_from_an_address_that_is_a_crowd_elsewhere_until_it_is_one_here() {
+        let connections = Connections::new(100, 100);
+        let admit = || connections.admit([192, 0, 2, 1].into()).ok().unwrap();
+        let to_tls: Vec<_> = (0..30).map(|_| admit()).collect();
+        let take = || connections.admit_to_cleartext(&to_tls[0]);
+        let before: Vec<_> = (0..=CLEARTEXT_OF_SOURCE_WHILE_SHORT).map(|_| take().unwrap()).collect();
+        for short in [Shedding::Crowds, Shedding::All] {
+            connections.shed(short);
+            assert!(connections.sheds(&to_tls[0]) && take().is_none(), "those from before count");
+        }
+        drop(before);
+        let few: Vec<_> = (0..CLEARTEXT_OF_SOURCE_WHILE_SHORT).map(|_| take().unwrap()).collect();
+        assert!(take().is_none(), "and one that was refused takes no place");
+        let proxy = connections.admit_from_balancer([192, 0, 2, 1].into()).ok().unwrap();
+        assert!(connections.admit_to_cleartext(&proxy).is_some(), "a proxy's many clients are no crowd");
+        connections.shed(Shedding::None);
+        assert!(take().is_some());
+        drop(few);
+    }
+
+    #[test]
+    fn a_flood_of_cleartext_connections_ends_whatever_their_addresses() {
+        let connections = Connections::new(100_000, 2_000);
+        let mut held = Vec::new();
+        let mut take = |host: u32| {
+            let place = connections.admit(std::net::Ipv4Addr::from_bits(host).into()).ok().unwrap();
+            let permit = connections.admit_to_cleartext(&place)?;
+            held.push((place, permit));
+            Some(())
+        };
+        connections.shed(Shedding::All);
+        assert_eq!((0..50_000).filter(|n| take(n / 5).is_some()).count(), CLEARTEXT_WHILE_SHORT);
+        connections.shed(Shedding::None);
+        assert!(take(1).is_some());
     }
 
     #[test]
