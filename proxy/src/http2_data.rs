@@ -23,10 +23,10 @@ pub(crate) fn poll_data(
     let Some(first) = ready!(poll_frame(incoming, trailers, cx))? else { return Poll::Ready(Ok(None)) };
     // What ends it is there when it is asked for again.
     let joined = join(first, most, |_| match poll_frame(incoming, trailers, cx) {
-        Poll::Ready(Ok(data)) => Ok(data),
-        Poll::Ready(Err(_)) | Poll::Pending => Ok(None),
+        Poll::Ready(Ok(data)) => data,
+        Poll::Ready(Err(_)) | Poll::Pending => None,
     });
-    Poll::Ready(joined.map(Some))
+    Poll::Ready(Ok(Some(joined)))
 }
 
 /// The same of one frame.

@@ -3,26 +3,22 @@
 use bytes::{Bytes, BytesMut};
 
 /// `first`, and behind it what `next` has by now, which is told how much there is room for, as long as that is little; at most about `most`.
-pub(crate) fn join<E>(
-    first: Bytes,
-    most: usize,
-    mut next: impl FnMut(usize) -> Result<Option<Bytes>, E>,
-) -> Result<Bytes, E> {
+pub(crate) fn join(first: Bytes, most: usize, mut next: impl FnMut(usize) -> Option<Bytes>) -> Bytes {
     let enough = most.min(ENOUGH);
     if first.len() >= enough {
-        return Ok(first);
+        return first;
     }
-    let Some(second) = next(enough - first.len())? else { return Ok(first) };
+    let Some(second) = next(enough - first.len()) else { return first };
     let mut joined = BytesMut::with_capacity(enough.max(first.len() + second.len()));
     joined.extend_from_slice(&first);
     joined.extend_from_slice(&second);
     // A piece may be empty.
     for _ in 0..ENOUGH {
         let room = enough.saturating_sub(joined.len());
-        let Some(piece) = (if room > 0 { next(room)? } else { None }) else { break };
+        let Some(piece) = (if room > 0 { next(room) } else { None }) else { break };
         joined.extend_from_slice(&piece);
     }
-    Ok(joined.freeze())
+    joined.freeze()
 }
 
 /// What is as long as this is passed on by itself.
@@ -30,8 +26,6 @@ const ENOUGH: usize = 2 * 1024;
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-
     use super::*;
 
     #[test]
@@ -46,7 +40,7 @@ mod tests {
         ] {
             let mut pieces = lengths.iter().map(|length| Bytes::from(vec![0; *length]));
             let first = pieces.next().unwrap();
-            let whole = join(first, most, |_| Ok::<_, Infallible>(pieces.next())).unwrap();
+            let whole = join(first, most, |_| pieces.next());
             assert_eq!(whole.len(), joined, "{:?}...", &lengths[..lengths.len().min(4)]);
         }
     }

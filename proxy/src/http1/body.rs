@@ -15,10 +15,14 @@ pub(crate) struct BodyReader {
 
 #[derive(Debug)]
 enum State {
-    Length { left: u64 },
+    Length {
+        left: u64,
+    },
     Chunked(ChunkedReader),
     UntilClose,
     Ended(BodyEnd),
+    /// What came behind the data was no chunk.
+    Broken(MessageViolation),
 }
 
 /// What of a body was in the received bytes.
@@ -56,14 +60,14 @@ impl BodyReader {
         received: &mut BytesMut,
         most: usize,
     ) -> Result<BodyPart, MessageViolation> {
+        // What ends it or breaks it off is there when it is asked for again.
         match self.read_one(received, most)? {
-            BodyPart::Data(first) => join(first, most, |room| {
-                Ok(match self.read_one(received, room)? {
-                    BodyPart::Data(data) => Some(data),
-                    BodyPart::Incomplete | BodyPart::End(_) => None,
-                })
-            })
-            .map(BodyPart::Data),
+            BodyPart::Data(first) => {
+                Ok(BodyPart::Data(join(first, most, |room| match self.read_one(received, room) {
+                    Ok(BodyPart::Data(data)) => Some(data),
+                    Ok(BodyPart::Incomplete | BodyPart::End(_)) | Err(_) => None,
+                })))
+            }
             part => Ok(part),
         }
     }
@@ -76,6 +80,7 @@ impl BodyReader {
             State::Length { left } => *left,
             State::UntilClose => u64::MAX,
             State::Chunked(chunked) => chunked.data_left(),
+            State::Broken(violation) => return Err(*violation),
         };
         let count = received.len().min(most).min(usize::try_from(expected).unwrap_or(usize::MAX));
         if count == 0 {
@@ -83,13 +88,25 @@ impl BodyReader {
         }
         let data = take(received, count);
         self.took(count as u64);
-        // The end is seen with the last data, if it is there: the connection is free at once.
-        self.skip_framing(received)?;
+        // The end is seen with the last data, if it is there: the connection is free at once. A fault in its place is told with the next part.
+        let _ = self.skip_framing(received);
         Ok(BodyPart::Data(data))
     }
 
     fn skip_framing(&mut self, received: &mut BytesMut) -> Result<(), MessageViolation> {
-        let State::Chunked(chunked) = &mut self.state else { return Ok(()) };
+        let skipped = self.try_skip_framing(received);
+        if let Err(violation) = skipped {
+            self.state = State::Broken(violation);
+        }
+        skipped
+    }
+
+    fn try_skip_framing(&mut self, received: &mut BytesMut) -> Result<(), MessageViolation> {
+        let chunked = match &mut self.state {
+            State::Chunked(chunked) => chunked,
+            State::Broken(violation) => return Err(*violation),
+            State::Length { .. } | State::UntilClose | State::Ended(_) => return Ok(()),
+        };
         let count = chunked.read(received)?;
         received.advance(count);
         if chunked.is_over()
@@ -118,7 +135,7 @@ impl BodyReader {
                 Ok(BodyEnd::Closed)
             }
             State::Ended(end) => Ok(end),
-            State::Length { .. } | State::Chunked(_) => Err(Truncated),
+            State::Length { .. } | State::Chunked(_) | State::Broken(_) => Err(Truncated),
         }
     }
 
@@ -126,7 +143,7 @@ impl BodyReader {
     pub(crate) fn end(&self) -> Option<BodyEnd> {
         match self.state {
             State::Ended(end) => Some(end),
-            State::Length { .. } | State::Chunked(_) | State::UntilClose => None,
+            State::Length { .. } | State::Chunked(_) | State::UntilClose | State::Broken(_) => None,
         }
     }
 
@@ -135,7 +152,7 @@ impl BodyReader {
         match self.state {
             State::Ended(_) => Some(0),
             State::Length { left } => Some(left),
-            State::Chunked(_) | State::UntilClose => None,
+            State::Chunked(_) | State::UntilClose | State::Broken(_) => None,
         }
     }
 
@@ -144,7 +161,7 @@ impl BodyReader {
             State::Length { left } if *left <= count => self.state = State::Ended(BodyEnd::Marked),
             State::Length { left } => *left -= count,
             State::Chunked(chunked) => chunked.took(count),
-            State::UntilClose | State::Ended(_) => {}
+            State::UntilClose | State::Ended(_) | State::Broken(_) => {}
         }
     }
 }

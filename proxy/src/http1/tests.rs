@@ -87,6 +87,20 @@ fn small_chunks_are_one_part() {
     assert_eq!((lengths, reader.end()), (vec![2_048, 682], Some(BodyEnd::Marked)));
 }
 
+/// Events of which the last is the text that an application wrote when it crashed.
+#[test]
+fn what_came_before_a_chunk_that_is_none_is_read() {
+    for text in ["1\r\nx\r\n1\r\ny\r\nzz", "2\r\nxy\r\nzz", "2\r\nxyzz", "2\r\nxy\r\n0\r\nno field\r\n\r\n"] {
+        let (mut received, mut reader) = (BytesMut::from(text), BodyReader::new(BodyFraming::Chunked));
+        let read = reader.read(&mut received, 9_000).unwrap();
+        assert_eq!(read, BodyPart::Data("xy".into()), "{text:?}");
+        for _ in 0..2 {
+            assert!(reader.read(&mut received, 9_000).is_err(), "{text:?}");
+        }
+        assert_eq!((reader.end(), reader.left(), reader.close().is_err()), (None, None, true), "{text:?}");
+    }
+}
+
 #[test]
 fn a_few_bytes_keep_no_large_buffer() {
     let mut received = BytesMut::with_capacity(64 * 1024);
