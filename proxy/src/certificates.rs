@@ -29,6 +29,7 @@ mod keyed_chain;
 pub mod listing;
 mod metrics;
 mod on_request;
+mod order_permits;
 pub mod own;
 mod renewal;
 mod revocation_reason;
@@ -71,8 +72,10 @@ use crate::{
 use cache::Cache;
 use challenges::{Challenges, DnsChallenges};
 use hourly::Hourly;
+use issue::SpentBudgets;
 use issuer::{Issuer, issuers};
 use metrics::{CertificateMetrics, OrderBudget, WaitEnd};
+use order_permits::OrderPermits;
 use step::Purpose;
 
 /// Why there is no certificate for a name.
@@ -137,6 +140,7 @@ struct CertificatesInner {
     cache: Cache,
     /// Orders and table reads in progress.
     in_flight: Arc<SingleFlight<CertificateCall, CallOutcome>>,
+    order_permits: OrderPermits,
     challenges: Challenges,
     /// Recent refusals, so that clients that come again at once cost nothing.
     refusals: moka::sync::Cache<CertificateCall, CertificateRefusal>,
@@ -144,7 +148,7 @@ struct CertificatesInner {
     unrecorded: moka::sync::Cache<Pattern, SystemTime>,
     warned: Hourly,
     /// Budgets of orders that were found spent a moment ago, and until when.
-    spent: moka::sync::Cache<String, SystemTime>,
+    spent: SpentBudgets,
     metrics: CertificateMetrics,
     /// Whether the process ends; each call holds a receiver until its lease is released.
     closing: watch::Sender<bool>,
@@ -184,6 +188,11 @@ impl Certificates {
             control: control.clone(),
             cache: Cache::new(certificates.cached),
             in_flight: Arc::new(SingleFlight::new(certificates.waiters_per_name, certificates.waiters)),
+            order_permits: OrderPermits::new(
+                certificates.concurrent_orders,
+                certificates.waiters,
+                metrics.calls.orders_waiting.clone(),
+            ),
             challenges: Challenges::new(
                 store,
                 issuer_keys.iter().filter(is_asked).cloned(),
@@ -310,11 +319,9 @@ impl Certificates {
 
     /// Forgets what this instance alone remembers of failed orders for `name`, so that the next handshake orders.
     pub fn forget_failures(&self, name: &Pattern) {
-        for name in [name, &self.order_subject(name)] {
-            self.inner.unrecorded.invalidate(name);
-            for purpose in Purpose::ALL {
-                self.inner.refusals.invalidate(&(name.clone(), purpose));
-            }
+        self.inner.unrecorded.invalidate(name);
+        for purpose in Purpose::ALL {
+            self.inner.refusals.invalidate(&(name.clone(), purpose));
         }
     }
 

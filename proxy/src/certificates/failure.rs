@@ -96,12 +96,15 @@ pub(super) fn after(record: &OrderRecord, failure: &OrderFailure, now: SystemTim
             record.failures = record.failures.saturating_add(1);
             now + back_off(&record.name, record.failures)
         }
-        OrderFault::Ours => now + unjudged(&mut record, MOST_UNJUDGED),
-        OrderFault::Issuer(until) if had_failed => (now + unjudged(&mut record, MOST_UNJUDGED)).max(until),
+        OrderFault::Ours => now + unjudged(&mut record),
+        OrderFault::Issuer(until) if had_failed => (now + unjudged(&mut record)).max(until),
         OrderFault::Limit(until) | OrderFault::Issuer(until) => until,
         // The fallback is asked less and less often, and the first as soon as it may be.
         OrderFault::Fallback(until) => {
-            (now + unjudged(&mut record, u32::MAX)).min(until).max(now + SHORTEST_BEHIND)
+            record.fallback_failures = record.fallback_failures.saturating_add(1);
+            let fallback_at = now + back_off(&record.name, record.fallback_failures);
+            record.fallback_at = Some(fallback_at);
+            fallback_at.min(until).max(now + SHORTEST_BEHIND)
         }
     });
     // Whoever found fault with the name counts that for an hour.
@@ -120,11 +123,16 @@ pub(super) fn after(record: &OrderRecord, failure: &OrderFailure, now: SystemTim
     record
 }
 
-/// How long a name waits whose orders fail for nothing that counts against it: as after so many failures, `most` at most. Those of its own
-/// stay as they are, and decide what it may spend.
-fn unjudged(record: &mut OrderRecord, most: u32) -> Duration {
+/// Until when issuers behind the first are not asked for the name, whatever keeps the first from judging it.
+pub(super) fn fallback_until(record: Option<&OrderRecord>, now: SystemTime) -> Option<SystemTime> {
+    record?.fallback_at.filter(|until| is_ahead(*until, now))
+}
+
+/// How long a name waits whose orders fail for nothing that counts against it: as after so many failures, up to [`MOST_UNJUDGED`]. Those of
+/// its own stay as they are, and decide what it may spend.
+fn unjudged(record: &mut OrderRecord) -> Duration {
     record.unjudged = record.unjudged.saturating_add(1);
-    back_off(&record.name, record.unjudged.min(most))
+    back_off(&record.name, record.unjudged.min(MOST_UNJUDGED))
 }
 
 /// How long a name waits after `failures` in a row: the steps of Let's Encrypt's integration guide, and up to a fifth more, so that names
@@ -312,6 +320,25 @@ mod tests {
             record = after(&record, &failure(OrderFault::Fallback(at)), at);
         }
         assert!(failed_enough_until(&record.failed_at, 5, at).is_some());
+    }
+
+    /// Its server has been down since yesterday, or its key of the operator's account was revoked a month ago.
+    #[test]
+    fn a_fallback_is_asked_no_more_often_because_the_first_is_paused_for_minutes_at_a_time() {
+        let mut record = OrderRecord::new(&Pattern::parse("a.example").unwrap());
+        let (mut at, mut tries) = (now(), 0);
+        while at < now() + DAY {
+            let until = at + Duration::from_mins(10);
+            if fallback_until(Some(&record), at).is_none() {
+                record = after(&record, &failure(OrderFault::Fallback(until)), at);
+                assert!(record.retry_at.unwrap() <= until, "the first is asked as soon as it may be");
+                tries += 1;
+            }
+            at = record.retry_at.filter(|retry_at| *retry_at > at).unwrap_or(until);
+        }
+        assert!((4..=5).contains(&tries), "{tries} orders in a day");
+        assert_eq!((record.failures, record.failures_of_any()), (0, tries), "it spends as a name that fails");
+        assert_eq!(fallback_until(Some(&record.without_failures()), at), None);
     }
 
     #[test]

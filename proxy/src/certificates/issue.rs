@@ -14,6 +14,7 @@ use std::{
 use tracing::warn;
 
 pub(super) use adoption::watched;
+pub(super) use budgets::SpentBudgets;
 use budgets::{Charged, ChargedFor, Counted};
 
 use super::{
@@ -23,8 +24,10 @@ use super::{
     issuer::Issuer,
     keyed_chain::KeyedChain,
     metrics::{Leased, Sought},
+    order_permits::AwaitedPermit,
     step::{
-        BackOff, Goal, LeaseState, OrderFacts, OrderProgress, PermissionStanding, Purpose, Step, TableReading,
+        BackOff, Goal, LeaseState, OrderFacts, OrderProgress, PermissionStanding, PermitState, Purpose, Step,
+        TableReading,
     },
 };
 use crate::{
@@ -120,6 +123,7 @@ async fn carry_out(
         superseded,
         issuers: inner.issuers.len(),
         give_up_at: clock::wall() + *inner.config.order_deadline,
+        give_up_permit_at: clock::wall() + PERMIT_WAIT,
     };
     let mut run = Run {
         inner,
@@ -128,6 +132,7 @@ async fn carry_out(
         stored_certificates: StoredCertificates::default(),
         is_written: true,
         charge,
+        awaited: None,
         granted: None,
         is_charged: false,
     };
@@ -159,6 +164,8 @@ struct Run<'a> {
     /// Whether the table holds what is presented.
     is_written: bool,
     charge: Charge,
+    /// The place among those who wait for a permit.
+    awaited: Option<AwaitedPermit>,
     /// What was taken for the order that is to be placed next.
     granted: Option<Granted>,
     /// Whether the client was charged for a label that has no certificate.
@@ -194,6 +201,7 @@ impl Run<'_> {
         match step {
             Step::Read => self.read().await?,
             Step::AskPermission => self.ask_permission().await,
+            Step::AwaitPermit => self.await_permit().await,
             Step::TakeLease => self.take_lease().await?,
             Step::AwaitHolder => {
                 tokio::time::sleep(poll_pause(&self.goal.name)).await;
@@ -275,6 +283,28 @@ impl Run<'_> {
         !is_admitted || self.inner.is_spent(&self.draw("", Counted::Yes), clock::wall())
     }
 
+    /// Who has to wait looks again behind that, and now and then while it lasts: another instance may have ordered it meanwhile.
+    async fn await_permit(&mut self) {
+        let owner = budgets::owner(&self.goal.name, budgets::site_of(self.seen.standing.as_ref()));
+        let awaited = self.awaited.take().map_or_else(|| self.inner.order_permits.ask(owner), Ok);
+        let Ok(mut awaited) = awaited else {
+            self.seen.permit = PermitState::Refused;
+            return;
+        };
+        if let Some(permit) = awaited.granted() {
+            self.seen.permit = PermitState::Held { _permit: permit };
+            return;
+        }
+        match tokio::time::timeout(LOOK_AGAIN, &mut awaited).await {
+            Ok(permit) => {
+                self.seen.permit = PermitState::Held { _permit: permit };
+                self.goal.give_up_at = clock::wall() + *self.inner.config.order_deadline;
+            }
+            Err(_) => self.awaited = Some(awaited),
+        }
+        self.seen.look_again();
+    }
+
     async fn take_lease(&mut self) -> Result<(), StoreError> {
         let (inner, now) = (self.inner, clock::wall());
         match Lock::take(&inner.store, &self.goal.name, *inner.config.lease, now).await? {
@@ -284,7 +314,7 @@ impl Run<'_> {
             }
             LockOutcome::Busy => {
                 inner.metrics.leases.bump(Leased::Busy);
-                self.seen.lease = LeaseState::Elsewhere;
+                self.seen.lose_lease();
             }
         }
         Ok(())
@@ -318,7 +348,7 @@ impl Run<'_> {
 }
 
 impl CertificatesInner {
-    /// Until when nothing is ordered for `name`: what its record says, what could not be recorded, and while no issuer is asked.
+    /// Until when nothing is ordered for `name`: what its record says, what could not be recorded, and while no issuer is asked for it.
     fn back_off(&self, name: &Pattern, record: Option<&OrderRecord>, now: SystemTime) -> BackOff {
         if record.is_some_and(|record| record.stopped_at.is_some()) {
             return BackOff::Stopped;
@@ -327,7 +357,12 @@ impl CertificatesInner {
         let most = self.config.failures_per_hour;
         let failed = record.and_then(|record| failure::failed_enough_until(&record.failed_at, most, now));
         // None as soon as one of them is not paused.
-        let paused = self.issuers.iter().map(Issuer::paused_until).min().flatten();
+        let fallback = failure::fallback_until(record, now);
+        let paused = self.issuers.iter().enumerate().map(|(index, issuer)| {
+            let until = fallback.filter(|_| index > 0);
+            issuer.paused_until().max(until)
+        });
+        let paused = paused.min().flatten();
         let dates = [recorded, failed, self.unrecorded.get(name), paused].into_iter().flatten();
         let latest = dates.filter(|until| failure::is_ahead(*until, now)).max();
         latest.map_or(BackOff::None, BackOff::Until)
@@ -367,6 +402,10 @@ pub(super) fn record_of(name: &Pattern, issuer: &str, pair: &KeyedChain) -> Orde
     }
 }
 
+/// A thousand names that wait read the table as often as 33 handshakes a second.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// Clients that still come begin anew behind it.
+const PERMIT_WAIT: Duration = Duration::from_mins(10);
 /// Caddy writes chain and key one after the other.
 const TORN_READS: u32 = 3;
 const TORN_PAUSE: Duration = Duration::from_millis(100);

@@ -89,7 +89,7 @@ impl DueWork for CertificatesInner {
     async fn claim(&self, due: &Due, until: SystemTime) -> Result<Option<(Claim, u32)>, StoreError> {
         let claim = state_table::claim(&self.store, due, until).await?;
         Ok(claim.map(|claim| {
-            let failures = claim.record.failures;
+            let failures = claim.record.failures_of_any();
             (claim, failures)
         }))
     }

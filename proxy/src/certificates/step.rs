@@ -11,6 +11,7 @@ use super::{
     acme::Issued,
     choice::Candidate,
     failure::{OrderFailure, OrderFault},
+    order_permits::OrderPermit,
 };
 use crate::{
     domains::DomainEntry,
@@ -48,6 +49,8 @@ pub(super) struct Goal {
     pub(super) issuers: usize,
     /// When waiting for another instance's order ends.
     pub(super) give_up_at: SystemTime,
+    /// When waiting for a permit to order ends.
+    pub(super) give_up_permit_at: SystemTime,
 }
 
 /// What was seen so far.
@@ -55,6 +58,7 @@ pub(super) struct Goal {
 pub(super) struct OrderFacts {
     pub(super) reading: Option<TableReading>,
     pub(super) standing: Option<PermissionStanding>,
+    pub(super) permit: PermitState,
     pub(super) lease: LeaseState,
     /// The issuer to ask now.
     pub(super) issuer: usize,
@@ -92,6 +96,18 @@ pub(super) enum PermissionStanding {
     Unknown,
     /// It is allowed, and what its entry or the client may spend is spent.
     Spent,
+}
+
+/// The right to have an order under way on this instance, which those need that clients cause.
+#[derive(Debug, Clone)]
+pub(super) enum PermitState {
+    /// Not asked for yet, or waited for.
+    Wanted,
+    Held {
+        _permit: OrderPermit,
+    },
+    /// Too many wait for one.
+    Refused,
 }
 
 /// The fleet's lease on the name's order.
@@ -137,6 +153,7 @@ pub(super) enum Step {
     Read,
     Serve(Candidate),
     AskPermission,
+    AwaitPermit,
     TakeLease,
     AwaitHolder,
     Spend { issuer: usize },
@@ -151,6 +168,7 @@ impl OrderFacts {
         Self {
             reading: None,
             standing: None,
+            permit: PermitState::Wanted,
             lease: LeaseState::Unasked,
             issuer: 0,
             passed_over_until: None,
@@ -205,7 +223,12 @@ impl OrderFacts {
         self.reading = None;
     }
 
-    /// Much may happen while another instance orders: all of it is looked at again.
+    /// The lease is another's, and so is the order: no permit is needed.
+    pub(super) fn lose_lease(&mut self) {
+        (self.lease, self.permit) = (LeaseState::Elsewhere, PermitState::Wanted);
+    }
+
+    /// Much may happen while another instance orders, or many others are to be ordered here: all of it is looked at again.
     pub(super) fn look_again(&mut self) {
         (self.lease, self.reading, self.standing) = (LeaseState::Unasked, None, None);
     }
@@ -260,7 +283,7 @@ impl Goal {
             BackOff::None | BackOff::Until(_) => {}
         }
         let lock = match &seen.lease {
-            LeaseState::Unasked => return Step::TakeLease,
+            LeaseState::Unasked => return self.begin(now, seen, failure),
             // Somebody else orders it; others are due meanwhile.
             LeaseState::Elsewhere if self.purpose == Purpose::Renew && failure.is_none() => {
                 return Step::Refuse(CertificateRefusal::Busy);
@@ -279,6 +302,22 @@ impl Goal {
             (None, _) if seen.issuer < self.issuers => Step::Spend { issuer: seen.issuer },
             (_, Some(failure)) => Step::RecordFailure(failure.clone(), None),
             (_, None) => Step::Refuse(CertificateRefusal::BackingOff),
+        }
+    }
+
+    /// Nobody who waits for a permit holds the lease meanwhile, which another instance can use.
+    fn begin(&self, now: SystemTime, seen: &OrderFacts, failure: Option<&OrderFailure>) -> Step {
+        match seen.permit {
+            PermitState::Held { .. } => Step::TakeLease,
+            // One whose order has failed here has had one; and renewals are bounded by those who claim them.
+            PermitState::Wanted | PermitState::Refused
+                if self.purpose != Purpose::Obtain || failure.is_some() =>
+            {
+                Step::TakeLease
+            }
+            PermitState::Wanted if now < self.give_up_permit_at => Step::AwaitPermit,
+            PermitState::Wanted => Step::Refuse(CertificateRefusal::Slow),
+            PermitState::Refused => Step::Refuse(CertificateRefusal::Busy),
         }
     }
 

@@ -237,6 +237,34 @@ async fn the_order_outlives_the_handshake() {
     assert_eq!(instance.certificates.inner.in_flight.waiters(), 0);
 }
 
+/// A thousand new names at once would each have an order, a lease and its budgets before any of them had a certificate.
+#[tokio::test]
+async fn who_waits_for_a_permit_leaves_the_order_to_whoever_has_one() {
+    let mut fleet = Fleet::new(None).await;
+    fleet.config.certificates.concurrent_orders = 1;
+    let (crowded, idle) = (fleet.instance(), fleet.instance());
+    let permit = crowded.certificates.inner.order_permits.ask("others.example").unwrap().await;
+    let waits = {
+        let (certificates, site) = (crowded.certificates.clone(), name("one.served.example"));
+        let permission = certificates.inner.domains.known(&site).unwrap();
+        tokio::spawn(async move { certificates.obtain(&site, &permission, CLIENT).await })
+    };
+    until("a wait", async || {
+        ensure!(crowded.certificates.inner.metrics.calls.orders_waiting.get() == 1);
+        Ok(())
+    })
+    .await;
+    let leases =
+        |instance: &Instance| instance.certificates.inner.metrics.leases.count(metrics::Leased::Hold);
+    assert_eq!(leases(&crowded), 0);
+    let elsewhere = leaf(&idle.obtain("one.served.example").await.unwrap());
+    drop(permit);
+    assert_eq!(leaf(&waits.await.unwrap().unwrap()), elsewhere);
+    assert_eq!((crowded.orders(), idle.orders(), leases(&crowded)), (0, 1, 0), "it has looked again");
+    crowded.obtain("two.served.example").await.unwrap();
+    assert_eq!(crowded.orders(), 1, "and has given the permit back");
+}
+
 #[tokio::test]
 async fn a_due_certificate_is_renewed_in_its_slot_and_noticed_elsewhere() {
     let mut fleet = Fleet::new(None).await;

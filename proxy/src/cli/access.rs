@@ -143,7 +143,7 @@ impl Access {
             Self::Instance(client) => Ok(client.retry(name).await?),
             Self::Tables(tables) => {
                 let own = find_own(&tables.store).await?;
-                Ok(table::retry(&tables.store, name, tables.subjects(&own)).await?)
+                Ok(table::retry(&tables.store, name, &tables.subject(&own, name)).await?)
             }
         }
     }
@@ -159,7 +159,7 @@ impl Access {
         match self {
             Self::Instance(client) => Ok(client.certificate(name).await?),
             Self::Tables(tables) => {
-                let subject = tables.subjects(&find_own(&tables.store).await?)(name);
+                let subject = tables.subject(&find_own(&tables.store).await?, name);
                 let found = listing::show(&tables.store, &tables.issuer_keys, name, &subject).await?;
                 Ok(found.ok_or_else(|| NoCertificate(name.clone()))?)
             }
@@ -289,9 +289,9 @@ impl OfflineTables {
         })))
     }
 
-    /// What certificates are ordered for, where the operator has brought `own`.
-    fn subjects(&self, own: &OwnCertificates) -> impl Fn(&Pattern) -> Pattern {
-        |name| order_subject(&self.certificates, own, name, clock::wall())
+    /// What a certificate for `name` is ordered for, where the operator has brought `own`.
+    fn subject(&self, own: &OwnCertificates, name: &Pattern) -> Pattern {
+        order_subject(&self.certificates, own, name, clock::wall())
     }
 
     fn sources(&self) -> Sources<'_> {
@@ -303,11 +303,7 @@ impl OfflineTables {
         let decision =
             change::administer(&self.store, request, sources, &self.rules, &change::Unknown).await?;
         if matches!(request.wanted, Wanted::Present { .. } | Wanted::Resumed) {
-            let retried = async {
-                let own = find_own(&self.store).await?;
-                table::retry_entry(&self.store, &decision.record, self.subjects(&own)).await
-            };
-            if let Err(error) = retried.await {
+            if let Err(error) = table::retry_entry(&self.store, &decision.record).await {
                 table::warn_not_retried(&decision.record, &error);
             }
         }

@@ -159,6 +159,9 @@ section! {
         waiters_per_name: usize = 256,
         /// Handshakes that may wait for certificates in total; beyond it, alert 80.
         waiters: usize = 4096,
+        /// Orders for new names that an instance has under way at once; a tenant, or a registered domain without one, may have as many as
+        /// are left for others. Beyond it, they wait, as many as `certificates.waiters`.
+        concurrent_orders: usize = 64,
         /// Certificates kept in memory; beyond it, the least used are dropped and read from the table when needed.
         cached: u64 = 100_000,
         /// How long an instance may order for a name before it must renew its lease. After a crash, other instances wait at most this

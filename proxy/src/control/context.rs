@@ -13,7 +13,7 @@ use super::{
     route::problem,
     server::SocketPeer,
     setup_links::{self, IssuedLink, LinkError, LinkSettings, NewLink},
-    table,
+    table::{self, RetriedEntry},
     tokens::{self, IssuedToken, NewToken},
     upgrade::Upgrade,
     wire::{
@@ -265,25 +265,22 @@ impl ControlContext {
     }
 
     /// Ends the back-off of each name that `entry` speaks for.
-    pub(crate) async fn retry_entry(&self, entry: &DomainRecord) -> Result<Retried, StoreError> {
-        let names = table::names_of(&self.store, entry).await?;
-        let had_failed = table::retry_names(&self.store, &names, self.subjects()).await?;
+    pub(crate) async fn retry_entry(&self, entry: &DomainRecord) -> Result<RetriedEntry, StoreError> {
+        let retried = table::retry_entry(&self.store, entry).await?;
         // What the table did not take, this instance remembers alone.
-        for name in &names {
+        for name in &retried.names {
             self.certificates.forget_failures(name);
         }
-        Ok(Retried { server_name: entry.pattern.clone(), had_failed })
-    }
-
-    /// What certificates are ordered for.
-    fn subjects(&self) -> impl Fn(&Pattern) -> Pattern {
-        |name| self.certificates.order_subject(name)
+        Ok(retried)
     }
 
     /// Ends the back-off of `name`.
     pub(super) async fn retry(&self, name: &Pattern) -> Result<Retried, StoreError> {
-        let retried = table::retry(&self.store, name, self.subjects()).await?;
-        self.certificates.forget_failures(name);
+        let subject = self.certificates.order_subject(name);
+        let retried = table::retry(&self.store, name, &subject).await?;
+        for name in [name, &subject] {
+            self.certificates.forget_failures(name);
+        }
         Ok(retried)
     }
 

@@ -89,14 +89,22 @@ pub async fn certificates(
     Ok(CertificatePage { own, ordered: EntryPage { next, items, malformed: Vec::new() } })
 }
 
-/// Ends the back-off of a name whose orders have failed; `subject` tells what its certificate is ordered for.
-pub async fn retry(
-    store: &Store,
-    name: &Pattern,
-    subject: impl Fn(&Pattern) -> Pattern,
-) -> Result<Retried, StoreError> {
-    let had_failed = retry_names(store, std::slice::from_ref(name), subject).await?;
+/// Ends the back-off of a name whose orders have failed; `subject` is what its certificate is ordered for.
+pub async fn retry(store: &Store, name: &Pattern, subject: &Pattern) -> Result<Retried, StoreError> {
+    let mut had_failed = listing::retry(store, name).await?;
+    if subject != name {
+        had_failed |= listing::retry(store, subject).await?;
+    }
     Ok(Retried { server_name: name.clone(), had_failed })
+}
+
+/// What has become of the back-offs of the names that an entry speaks for.
+#[derive(Debug)]
+pub struct RetriedEntry {
+    /// These.
+    pub names: Vec<Pattern>,
+    /// Whether one of them had failed.
+    pub had_failed: bool,
 }
 
 /// The names that `entry` speaks for. Who has an entry has the other name of its pair, and no other means to have it ordered again.
@@ -111,31 +119,14 @@ pub async fn names_of(store: &Store, entry: &DomainRecord) -> Result<Vec<Pattern
     Ok(names)
 }
 
-/// Ends the back-off of `names`; says whether there was one.
-pub async fn retry_names(
-    store: &Store,
-    names: &[Pattern],
-    subject: impl Fn(&Pattern) -> Pattern,
-) -> Result<bool, StoreError> {
-    let mut had_failed = false;
-    for name in names {
+/// Ends the back-off of each name that `entry` speaks for, and of nothing else: a wildcard above it that the settings list is the operator's, who
+/// has mended nothing of it by an entry.
+pub async fn retry_entry(store: &Store, entry: &DomainRecord) -> Result<RetriedEntry, StoreError> {
+    let (names, mut had_failed) = (names_of(store, entry).await?, false);
+    for name in &names {
         had_failed |= listing::retry(store, name).await?;
-        let subject = subject(name);
-        if subject != *name {
-            had_failed |= listing::retry(store, &subject).await?;
-        }
     }
-    Ok(had_failed)
-}
-
-/// Ends the back-off of each name that `entry` speaks for.
-pub async fn retry_entry(
-    store: &Store,
-    entry: &DomainRecord,
-    subject: impl Fn(&Pattern) -> Pattern,
-) -> Result<Retried, StoreError> {
-    let had_failed = retry_names(store, &names_of(store, entry).await?, subject).await?;
-    Ok(Retried { server_name: entry.pattern.clone(), had_failed })
+    Ok(RetriedEntry { names, had_failed })
 }
 
 /// The back-off of an entry that was added goes on: who adds a name has often just corrected what its orders failed of, but the addition does
@@ -176,9 +167,7 @@ mod tests {
             async || certificate_table::read(&store, &[], &name).await.unwrap().record.unwrap().failures;
         state_table::put_failure(&store, &record).await.unwrap();
         for (added, expected) in [("*.example.com", 4), ("b.example.com", 4), ("a.example.com", 0)] {
-            retry_entry(&store, &added_for_tests(&Pattern::parse(added).unwrap()), Pattern::clone)
-                .await
-                .unwrap();
+            retry_entry(&store, &added_for_tests(&Pattern::parse(added).unwrap())).await.unwrap();
             assert_eq!(failures().await, expected, "{added}");
         }
     }
@@ -223,7 +212,7 @@ mod tests {
             [(entry(None), false), (entry(Some(WwwPair::Off)), false), (pair.clone(), true)]
         {
             fail().await;
-            let retried = retry_entry(&store, &entry, Pattern::clone).await.unwrap();
+            let retried = retry_entry(&store, &entry).await.unwrap();
             assert_eq!(retried.had_failed, had_failed, "{entry:?}");
             assert_eq!(failures().await, if had_failed { 0 } else { 4 }, "{entry:?}");
         }
@@ -233,7 +222,7 @@ mod tests {
         for (own, replaced, had_failed) in [(own, 0, false), (gone, 1, true)] {
             domain_table::put(&store, &own, replaced).await.unwrap();
             fail().await;
-            let retried = retry_entry(&store, &pair, Pattern::clone).await.unwrap();
+            let retried = retry_entry(&store, &pair).await.unwrap();
             assert_eq!(retried.had_failed, had_failed, "{own:?}");
         }
     }
@@ -252,10 +241,12 @@ mod tests {
             ..state_table::OrderRecord::new(&wildcard)
         };
         state_table::put_failure(&store, &failed).await.unwrap();
-        assert!(!retry(&store, &name, Pattern::clone).await.unwrap().had_failed, "it has none of its own");
+        assert!(!retry(&store, &name, &name).await.unwrap().had_failed, "it has none of its own");
         let shown = listing::show(&store, &[], &name, &wildcard).await.unwrap().unwrap();
         assert_eq!((shown.ordered_for, shown.failures), (Some(wildcard.clone()), 4));
-        assert!(retry(&store, &name, |_| wildcard.clone()).await.unwrap().had_failed);
+        let added = retry_entry(&store, &added_for_tests(&name)).await.unwrap();
+        assert!(!added.had_failed && added.names == [name.clone()], "the wildcard is the operator's");
+        assert!(retry(&store, &name, &wildcard).await.unwrap().had_failed);
         assert_eq!(listing::show(&store, &[], &name, &wildcard).await.unwrap().unwrap().failures, 0);
     }
 }

@@ -44,6 +44,8 @@ pub(super) struct Draw<'a> {
     pub(super) counted: Counted,
     /// Whether it was taken from the renewals' budget already.
     pub(super) is_paid: bool,
+    /// Whether the CA has an order of the name that is gone on with: that is no retry.
+    pub(super) goes_on: bool,
 }
 
 /// Whether a CA counts an order against the account.
@@ -128,15 +130,10 @@ impl CertificatesInner {
         draw: &Draw<'_>,
         now: SystemTime,
     ) -> Result<Result<Charged, SystemTime>, StoreError> {
-        let limits = limits(draw, &self.config);
-        let spent = match limits.iter().find_map(|limit| Some((limit, self.spent_until(limit, now)?))) {
-            Some(spent) => Some(spent),
-            None => spend(&self.store, &limits, now).await?,
-        };
-        Ok(match spent {
-            Some((limit, until)) => Err(self.defer(&draw.name.to_string(), limit, until)),
-            None => Ok(Charged { limits }),
-        })
+        let spent = spend_all(&self.store, &self.spent, limits(draw, &self.config), now).await?;
+        Ok(spent
+            .map(|limits| Charged { limits })
+            .map_err(|(limit, until)| self.defer(&draw.name.to_string(), &limit, until)))
     }
 
     /// Gives back what was `charged` for an order of `name` and the CA does not count, now that it is known what has become of it.
@@ -172,7 +169,7 @@ impl CertificatesInner {
         now: SystemTime,
     ) -> Result<Result<u64, SystemTime>, StoreError> {
         let limit = renewals(issuer, &self.config);
-        if let Some(until) = self.spent_until(&limit, now) {
+        if let Some(until) = spent_until(&self.spent, &limit, now) {
             return Ok(Err(until));
         }
         let mut wanted = count;
@@ -181,7 +178,10 @@ impl CertificatesInner {
                 Spend::Grant => return Ok(Ok(wanted)),
                 // Near its end a budget has less than a batch.
                 Spend::Until(_) if wanted > 1 => wanted /= 2,
-                Spend::Until(until) => return Ok(Err(self.defer("", &limit, until))),
+                Spend::Until(until) => {
+                    self.spent.insert(limit.key(), until);
+                    return Ok(Err(self.defer("", &limit, until)));
+                }
             }
         }
     }
@@ -200,16 +200,11 @@ impl CertificatesInner {
 
     fn defer(&self, name: &str, limit: &Limit, until: SystemTime) -> SystemTime {
         self.metrics.deferred.bump(limit.of);
-        self.spent.insert(limit.key(), until);
         if self.warned.is_due(&limit.key(), clock::now()) {
             let (budget, scope, most, per) = (limit.of.as_str(), &limit.scope, limit.most, limit.per);
             warn!(server_name = name, budget, scope, most, ?per, "an order waits: its budget is spent");
         }
         until
-    }
-
-    fn spent_until(&self, limit: &Limit, now: SystemTime) -> Option<SystemTime> {
-        self.spent.get(&limit.key()).filter(|until| now < *until)
     }
 
     /// Measures what is left of the budgets; what cannot be read stays as it was.
@@ -232,25 +227,63 @@ impl CertificatesInner {
     pub(super) fn is_spent(&self, draw: &Draw<'_>, now: SystemTime) -> bool {
         let limits = limits(draw, &self.config);
         let mut narrow = limits.iter().filter(|limit| matches!(limit.of, Drawn::Wildcard | Drawn::Source));
-        narrow.any(|limit| self.spent_until(limit, now).is_some())
+        narrow.any(|limit| spent_until(&self.spent, limit, now).is_some())
+    }
+}
+
+fn spent_until(spent: &SpentBudgets, limit: &Limit, now: SystemTime) -> Option<SystemTime> {
+    spent.get(&limit.key()).filter(|until| now < *until)
+}
+
+/// Takes one from each of `limits`, or where one's part of the retries is spent, of what is left beyond it; what it has taken.
+async fn spend_all(
+    store: &Store,
+    spent: &SpentBudgets,
+    limits: Vec<Limit>,
+    now: SystemTime,
+) -> Result<Result<Vec<Limit>, (Limit, SystemTime)>, StoreError> {
+    match spend(store, spent, &limits, now).await? {
+        None => Ok(Ok(limits)),
+        Some((limit, _)) if limit.of == Drawn::RetriesOfOne => {
+            let limits = beyond_ones_part(limits);
+            Ok(spend(store, spent, &limits, now).await?.map_or(Ok(limits), Err))
+        }
+        Some(spent) => Ok(Err(spent)),
     }
 }
 
 /// Takes one from each, in this order, and returns the first that is spent, and until when; then nothing is taken.
-async fn spend<'a>(
+async fn spend(
     store: &Store,
-    limits: &'a [Limit],
+    spent: &SpentBudgets,
+    limits: &[Limit],
     now: SystemTime,
-) -> Result<Option<(&'a Limit, SystemTime)>, StoreError> {
+) -> Result<Option<(Limit, SystemTime)>, StoreError> {
+    if let Some(known) =
+        limits.iter().find_map(|limit| Some((limit.clone(), spent_until(spent, limit, now)?)))
+    {
+        return Ok(Some(known));
+    }
     for (n, limit) in limits.iter().enumerate() {
         if let Spend::Until(until) = limit.budget().spend(store, 1, now).await? {
+            spent.insert(limit.key(), until);
             for taken in limits.iter().take(n) {
                 taken.budget().give_back(store, 1, now).await?;
             }
-            return Ok(Some((limit, until)));
+            return Ok(Some((limit.clone(), until)));
         }
     }
     Ok(None)
+}
+
+/// Half of all retries stay for those who have something left of their own.
+fn beyond_ones_part(limits: Vec<Limit>) -> Vec<Limit> {
+    let left = limits.into_iter().filter(|limit| limit.of != Drawn::RetriesOfOne);
+    let reserved = |limit: Limit| match limit.of {
+        Drawn::Retries => Limit { reserve: limit.most / 2, ..limit },
+        _ => limit,
+    };
+    left.map(reserved).collect()
 }
 
 /// The limits of an order, those of few names before those of many.
@@ -278,16 +311,14 @@ fn limits(draw: &Draw<'_>, config: &config::CertificatesConfig) -> Vec<Limit> {
     limits
 }
 
-/// Of a name that fails: each tenant, and where there is none each registered domain, has a part of what the fleet has, so that one customer's
-/// names leave the rest to others; and those that have failed for a day leave half of it to those that failed a moment ago, whose owner may
-/// just have mended what was wrong.
+/// Of a name that fails: each [`owner`] has a part of what the fleet has, beyond which half is left to others; and those that have failed for a day
+/// leave half of it to those that failed a moment ago, whose owner may just have mended what was wrong.
 fn retry_limits(draw: &Draw<'_>, config: &config::CertificatesConfig) -> Vec<Limit> {
-    if draw.failures == 0 {
+    if draw.failures == 0 || draw.goes_on {
         return Vec::new();
     }
     let most = config.retries_per_hour;
-    let tenant = draw.site.map(|site| &*site.tenant).filter(|tenant| *tenant != DEFAULT_TENANT);
-    let one = tenant.unwrap_or_else(|| registered_domain(draw.name.name()));
+    let one = owner(draw.name, draw.site);
     let of_one = (most / ONES_PART).max(1);
     let reserve = if draw.failures > EARLY_FAILURES { most / 2 } else { 0 };
     vec![
@@ -329,6 +360,15 @@ pub(super) fn site_of(standing: Option<&PermissionStanding>) -> Option<&DomainEn
         }
     }
 }
+
+/// Whose share the orders of `name` are part of: its tenant's, and where there is none its registered domain's.
+pub(super) fn owner<'a>(name: &'a Pattern, site: Option<&'a DomainEntry>) -> &'a str {
+    let tenant = site.map(|site| &*site.tenant).filter(|tenant| *tenant != DEFAULT_TENANT);
+    tenant.unwrap_or_else(|| registered_domain(name.name()))
+}
+
+/// Budgets that were found spent a moment ago, and until when.
+pub(in crate::certificates) type SpentBudgets = moka::sync::Cache<String, SystemTime>;
 
 /// What the CA counts certificates by (publicsuffix.org).
 pub(super) fn registered_domain(name: &ServerName) -> &str {

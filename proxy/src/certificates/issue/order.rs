@@ -49,13 +49,20 @@ impl Run<'_> {
             return Ok(());
         };
         let (now, is_paid) = (clock::wall(), self.charge.paid() == Some(issuer));
+        let fallback = failure::fallback_until(self.stored_certificates.record.as_ref(), now);
+        if let Some(until) = fallback.filter(|_| issuer > 0) {
+            self.seen.pass_over(until);
+            return Ok(());
+        }
         // Who took it from the renewals' budget found no pause a moment ago.
         let pause = if is_paid { None } else { acme.find_pause().await? };
         if let Some(until) = acme.paused_until().filter(|until| failure::is_ahead(*until, now)) {
             self.seen.pass_over(until);
             return Ok(());
         }
-        let draw = Draw { is_paid, ..self.draw(acme.issuer.as_str(), self.counted(asked, acme).await) };
+        let counted = self.counted(asked, acme).await;
+        let goes_on = self.open_order(asked).is_some();
+        let draw = Draw { is_paid, goes_on, ..self.draw(acme.issuer.as_str(), counted) };
         let charged = match inner.spend_all(&draw, now).await? {
             Ok(charged) => charged,
             Err(until) => {
@@ -120,6 +127,7 @@ impl Run<'_> {
             failures: self.failures(),
             counted,
             is_paid: false,
+            goes_on: false,
         }
     }
 
@@ -251,7 +259,7 @@ impl Run<'_> {
 
     /// Of the name's own.
     fn failures(&self) -> u32 {
-        self.stored_certificates.record.as_ref().map_or(0, |record| record.failures)
+        self.stored_certificates.record.as_ref().map_or(0, OrderRecord::failures_of_any)
     }
 
     pub(super) async fn commit(&mut self, obtained: Arc<Obtained>) {
@@ -541,11 +549,13 @@ mod tests {
                 superseded: None,
                 issuers: 1,
                 give_up_at: clock::wall() + Duration::from_mins(1),
+                give_up_permit_at: clock::wall() + Duration::from_mins(1),
             },
             seen: OrderFacts::nothing(),
             stored_certificates: StoredCertificates::default(),
             is_written: true,
             charge: Charge::Client(None),
+            awaited: None,
             granted: None,
             is_charged: false,
         }

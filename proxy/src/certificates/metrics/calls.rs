@@ -27,6 +27,7 @@ pub(in crate::certificates) struct CallMetrics {
     pub(in crate::certificates) obtain_seconds: Histogram,
     in_flight: IntGauge,
     pub(in crate::certificates) waiters: IntGauge,
+    pub(in crate::certificates) orders_waiting: IntGauge,
 }
 
 impl CallMetrics {
@@ -52,6 +53,11 @@ impl CallMetrics {
                 registry,
                 "gatehouse_certificate_waiters",
                 "Handshakes that wait for a certificate.",
+            )?,
+            orders_waiting: gauge(
+                registry,
+                "gatehouse_certificate_orders_waiting",
+                "Orders for new names that wait until others have ended (`certificates.concurrent_orders`).",
             )?,
         })
     }

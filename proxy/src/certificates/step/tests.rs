@@ -7,6 +7,7 @@ use crate::{
     certificates::{
         failure::OrderFault,
         keyed_chain::{KeyedChain, tests::pems},
+        order_permits::OrderPermits,
     },
     name::Pattern,
 };
@@ -20,7 +21,14 @@ fn now() -> SystemTime {
 
 fn goal(purpose: Purpose) -> Goal {
     let name = Pattern::parse(SITE).unwrap();
-    Goal { name, purpose, superseded: None, issuers: 2, give_up_at: now() + MINUTE }
+    Goal {
+        name,
+        purpose,
+        superseded: None,
+        issuers: 2,
+        give_up_at: now() + MINUTE,
+        give_up_permit_at: now() + MINUTE,
+    }
 }
 
 /// A certificate that began and ends so many minutes from now.
@@ -46,11 +54,17 @@ fn held() -> LeaseState {
     LeaseState::Held(Lock::untaken(&Pattern::parse(SITE).unwrap()))
 }
 
+fn permit() -> PermitState {
+    let permits = OrderPermits::new(1, 1, prometheus::IntGauge::new("waiting", "for tests").unwrap());
+    PermitState::Held { _permit: permits.ask("a").unwrap().granted().unwrap() }
+}
+
 /// Everything an order needs.
 fn ready() -> OrderFacts {
     OrderFacts {
         reading: Some(reading(None, true)),
         standing: Some(allowed()),
+        permit: permit(),
         lease: held(),
         grant: Some(Grant::default()),
         ..OrderFacts::nothing()
@@ -89,6 +103,7 @@ fn text(step: &Step) -> String {
         Step::Read => "read".to_owned(),
         Step::Serve(_) => "serve".to_owned(),
         Step::AskPermission => "ask".to_owned(),
+        Step::AwaitPermit => "await a permit".to_owned(),
         Step::TakeLease => "take the lease".to_owned(),
         Step::AwaitHolder => "await its holder".to_owned(),
         Step::Spend { issuer } => format!("spend {issuer}"),
@@ -171,6 +186,29 @@ fn order_without_lease_is_refused() {
     let late = OrderFacts { lease: LeaseState::Elsewhere, ..ready() };
     check(&[("elsewhere, to be renewed", Purpose::Renew, late.clone(), "refuse Busy")]);
     assert_eq!(text(&goal(Obtain).next(now() + MINUTE, &late)), "refuse Slow");
+}
+
+#[test]
+fn a_lease_that_leads_to_an_order_for_a_client_is_taken_with_a_permit() {
+    use Purpose::{Obtain, Renew, Replace};
+    let without = OrderFacts { lease: LeaseState::Unasked, permit: PermitState::Wanted, ..ready() };
+    check(&[
+        ("for a client", Obtain, without.clone(), "await a permit"),
+        ("claimed before", Renew, without.clone(), "take the lease"),
+        ("for the operator", Replace, without.clone(), "take the lease"),
+        (
+            "too many wait",
+            Obtain,
+            OrderFacts { permit: PermitState::Refused, ..without.clone() },
+            "refuse Busy",
+        ),
+    ]);
+    assert_eq!(text(&goal(Obtain).next(now() + MINUTE, &without)), "refuse Slow");
+    let mut lost = OrderFacts { permit: permit(), ..without };
+    check(&[("there is one", Obtain, lost.clone(), "take the lease")]);
+    lost.lose_lease();
+    assert!(matches!(lost.permit, PermitState::Wanted), "whoever has the lease orders");
+    check(&[("another orders", Obtain, lost, "await its holder")]);
 }
 
 #[test]
@@ -295,7 +333,11 @@ fn happen(seen: &mut OrderFacts, step: Step, chance: u8) -> bool {
             seen.reading = Some(reading(certificate, matches!(seen.lease, LeaseState::Held(_))));
         }
         Step::AskPermission => seen.standing = Some(allowed()),
-        Step::TakeLease => seen.lease = if chance > 200 { LeaseState::Elsewhere } else { held() },
+        Step::AwaitPermit if chance > 250 => seen.permit = PermitState::Refused,
+        Step::AwaitPermit if chance > 200 => seen.look_again(),
+        Step::AwaitPermit => seen.permit = permit(),
+        Step::TakeLease if chance > 200 => seen.lose_lease(),
+        Step::TakeLease => seen.lease = held(),
         Step::AwaitHolder => seen.look_again(),
         Step::Spend { .. } if chance > 200 => seen.pass_over(now()),
         Step::Spend { .. } => seen.grant = Some(Grant::default()),

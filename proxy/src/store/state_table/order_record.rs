@@ -39,6 +39,10 @@ pub struct OrderRecord {
     pub failures: u32,
     /// Orders failed since the last that a CA has judged, for nothing that counts against the name.
     pub unjudged: u32,
+    /// How often in a row an issuer behind the first has found fault with the name while the first judged nothing.
+    pub fallback_failures: u32,
+    /// No order with an issuer behind the first before this.
+    pub fallback_at: Option<SystemTime>,
     /// No order before this.
     pub retry_at: Option<SystemTime>,
     /// Why the last failed order failed.
@@ -67,6 +71,8 @@ impl OrderRecord {
             renew_at: None,
             failures: 0,
             unjudged: 0,
+            fallback_failures: 0,
+            fallback_at: None,
             retry_at: None,
             problem: None,
             failed_at: Vec::new(),
@@ -82,12 +88,20 @@ impl OrderRecord {
         Self {
             failures: 0,
             unjudged: 0,
+            fallback_failures: 0,
+            fallback_at: None,
             retry_at: None,
             problem: None,
             failing_since: None,
             stopped_at: None,
             ..self
         }
+    }
+
+    /// How often in a row orders of the name have failed, with whichever issuer it was most.
+    #[must_use]
+    pub fn failures_of_any(&self) -> u32 {
+        self.failures.max(self.fallback_failures)
     }
 
     /// Reads an item; attributes that are not what they should be count as absent, and so do empty texts.
@@ -111,6 +125,8 @@ impl OrderRecord {
             renew_at: instant("renew_at"),
             failures: count("failures").unwrap_or_default(),
             unjudged: count("unjudged").unwrap_or_default(),
+            fallback_failures: count("fallback_failures").unwrap_or_default(),
+            fallback_at: instant("fallback_at"),
             retry_at: instant("retry_at"),
             problem: text("problem"),
             failed_at: failed_at.map(Micros::at).collect(),
@@ -136,6 +152,7 @@ impl OrderRecord {
         for (attribute, at) in [
             ("not_after", self.not_after),
             ("renew_at", self.renew_at),
+            ("fallback_at", self.fallback_at),
             ("retry_at", self.retry_at),
             ("failing_since", self.failing_since),
             ("stopped_at", self.stopped_at),
@@ -150,8 +167,11 @@ impl OrderRecord {
             item.insert("failed_at".to_owned(), AttributeValue::S(dates.join(" ")));
         }
         item.insert("failures".to_owned(), AttributeValue::N(self.failures.to_string()));
-        if self.unjudged > 0 {
-            item.insert("unjudged".to_owned(), AttributeValue::N(self.unjudged.to_string()));
+        for (attribute, count) in [("unjudged", self.unjudged), ("fallback_failures", self.fallback_failures)]
+        {
+            if count > 0 {
+                item.insert(attribute.to_owned(), AttributeValue::N(count.to_string()));
+            }
         }
         self.write_due(&mut item);
         item
@@ -296,11 +316,22 @@ const SORT: &str = "certificate";
 /// Partitions of the renewals in the index `due`.
 pub const SHARDS: u8 = 8;
 /// What a failed order changes in any record, and in one that is not of a later certificate.
-const FAILURE: [&str; 7] =
-    ["failures", "unjudged", "retry_at", "problem", "failed_at", "failing_since", "stopped_at"];
-const FAILURE_AND_TIMES: [&str; 10] = [
+const FAILURE: [&str; 9] = [
     "failures",
     "unjudged",
+    "fallback_failures",
+    "fallback_at",
+    "retry_at",
+    "problem",
+    "failed_at",
+    "failing_since",
+    "stopped_at",
+];
+const FAILURE_AND_TIMES: [&str; 12] = [
+    "failures",
+    "unjudged",
+    "fallback_failures",
+    "fallback_at",
     "retry_at",
     "problem",
     "failed_at",
@@ -311,7 +342,7 @@ const FAILURE_AND_TIMES: [&str; 10] = [
     "due_at",
 ];
 /// All that is of a record; an item may have an open order beside it.
-const WHOLE: [&str; 17] = [
+const WHOLE: [&str; 19] = [
     "issuer",
     "directory",
     "account",
@@ -321,6 +352,8 @@ const WHOLE: [&str; 17] = [
     "denied_since",
     "failures",
     "unjudged",
+    "fallback_failures",
+    "fallback_at",
     "retry_at",
     "problem",
     "failed_at",
@@ -388,6 +421,8 @@ mod tests {
             renew_at: at,
             failures: 1,
             unjudged: 1,
+            fallback_failures: 1,
+            fallback_at: at,
             retry_at: at,
             problem: text,
             failed_at: vec![SystemTime::UNIX_EPOCH],
@@ -452,7 +487,7 @@ mod tests {
             #[test]
             fn records_read_back_as_they_were_written(
                 texts in proptest::collection::vec(proptest::option::of("\\PC{1,20}"), 5),
-                seconds in proptest::collection::vec(proptest::option::of(0_u64..4_000_000_000), 6),
+                seconds in proptest::collection::vec(proptest::option::of(0_u64..4_000_000_000), 7),
                 failures: u32,
                 unjudged: u32,
             ) {
@@ -462,6 +497,7 @@ mod tests {
                     issuer: texts[0].clone(), directory: texts[1].clone(), account: texts[2].clone(),
                     serial: texts[3].clone(), problem: texts[4].clone(),
                     not_after: at(0), renew_at: at(1), retry_at: at(2), failing_since: at(3), stopped_at: at(4), denied_since: at(5), failures, unjudged,
+                    fallback_failures: unjudged, fallback_at: at(6),
                     failed_at: seconds.iter().flatten().map(|s| SystemTime::UNIX_EPOCH + Duration::from_secs(*s)).collect(),
                     ..OrderRecord::new(&name)
                 };

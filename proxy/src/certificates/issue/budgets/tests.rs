@@ -33,6 +33,7 @@ fn draw<'a>(purpose: Purpose, name: &'a Pattern, site: &'a DomainEntry) -> Draw<
         failures: 0,
         counted: Counted::Yes,
         is_paid: false,
+        goes_on: false,
     }
 }
 
@@ -46,8 +47,10 @@ fn texts(draw: &Draw<'_>) -> Vec<String> {
 }
 
 /// An empty table, and a way to draw from it.
+#[derive(Clone)]
 struct Fleet {
     store: Store,
+    spent: SpentBudgets,
     now: SystemTime,
 }
 
@@ -55,12 +58,12 @@ impl Fleet {
     async fn new() -> Self {
         let store = Store::on(Engine::in_memory().unwrap(), &config::StoreConfig::default());
         tables::create(&store).await.unwrap();
-        Self { store, now: SystemTime::now() }
+        Self { store, spent: SpentBudgets::new(100), now: SystemTime::now() }
     }
 
     async fn grants(&self, draw: &Draw<'_>) -> bool {
         let limits = limits(draw, &config::CertificatesConfig::default());
-        spend(&self.store, &limits, self.now).await.unwrap().is_none()
+        spend_all(&self.store, &self.spent, limits, self.now).await.unwrap().is_ok()
     }
 }
 
@@ -103,8 +106,11 @@ fn names_that_fail_and_tenants_have_a_part_of_the_fleets_orders() {
         (&theirs, 3, &[tenant, "5 of RetriesOfOne ca#acme in 1 h less 0", early]),
         (&theirs, 4, &[tenant, "5 of RetriesOfOne ca#acme in 1 h less 0", daily]),
     ] {
-        let found = texts(&Draw { failures, ..draw(Purpose::Obtain, &name, site) });
+        let order = Draw { failures, ..draw(Purpose::Obtain, &name, site) };
+        let found = texts(&order);
         assert_eq!(found[1..found.len() - 1], *narrow, "{failures}");
+        let gone_on_with = texts(&Draw { goes_on: true, ..order });
+        assert!(!gone_on_with.iter().any(|text| text.contains("Retries")), "{gone_on_with:?}");
     }
 }
 
@@ -209,10 +215,32 @@ async fn names_of_one_tenant_or_domain_that_fail_leave_retries_to_the_others() {
         let order = Draw { failures: 9, ..draw(Purpose::Obtain, &name, &entry) };
         daily += u32::from(fleet.grants(&order).await);
     }
-    assert_eq!((theirs, of_one_domain), (5, 5));
-    assert!((3..=8).contains(&daily), "{daily}: half is left, and the others had ten of it");
-    let (name, entry) = (Pattern::parse("www.zeta.com").unwrap(), site_of_tenant("www.zeta.com", "zeta"));
-    assert!(fleet.grants(&Draw { failures: 1, ..draw(Purpose::Obtain, &name, &entry) }).await);
+    assert_eq!(
+        (theirs, of_one_domain, daily),
+        (5, 5, 4),
+        "parts of their own, and together not the half of others"
+    );
+    for n in 0..5 {
+        let (name, entry) = (Pattern::parse("www.zeta.com").unwrap(), site_of_tenant("www.zeta.com", "zeta"));
+        assert!(fleet.grants(&Draw { failures: 1, ..draw(Purpose::Obtain, &name, &entry) }).await, "{n}");
+    }
+}
+
+/// Whoever writes the table calls all its names one tenant's.
+#[tokio::test]
+async fn who_fails_alone_has_what_is_not_kept_for_others() {
+    let fleet = Fleet::new().await;
+    let mut granted = Vec::new();
+    for minute in 0..240 {
+        let fleet = Fleet { now: fleet.now + Duration::from_mins(minute), ..fleet.clone() };
+        let name = Pattern::parse(&format!("www.wrong{minute}.com")).unwrap();
+        let site = site_of_tenant(&name.to_string(), "only");
+        if fleet.grants(&Draw { failures: 2, ..draw(Purpose::Obtain, &name, &site) }).await {
+            granted.push(minute);
+        }
+    }
+    let of_last_hour = granted.iter().filter(|minute| **minute >= 180).count();
+    assert!((23..=27).contains(&of_last_hour), "{of_last_hour} of 25 an hour: {granted:?}");
 }
 
 /// What was not issued is not counted there; the orders are, by the account, where they were placed.
