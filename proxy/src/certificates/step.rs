@@ -60,8 +60,8 @@ pub(super) struct OrderFacts {
     pub(super) standing: Option<PermissionStanding>,
     pub(super) permit: PermitState,
     pub(super) lease: LeaseState,
-    /// The issuer to ask now.
-    pub(super) issuer: usize,
+    /// The issuer to ask now; none when whatever failed would fail with all others, too.
+    pub(super) issuer: Option<usize>,
     /// When the first of the issuers before it may be asked that were passed over.
     pub(super) passed_over_until: Option<SystemTime>,
     /// That it may be asked.
@@ -170,7 +170,7 @@ impl OrderFacts {
             standing: None,
             permit: PermitState::Wanted,
             lease: LeaseState::Unasked,
-            issuer: 0,
+            issuer: Some(0),
             passed_over_until: None,
             grant: None,
             progress: OrderProgress::Ordering(None),
@@ -184,7 +184,7 @@ impl OrderFacts {
     }
 
     pub(super) fn pass_on(&mut self) {
-        (self.issuer, self.grant) = (self.issuer.saturating_add(1), None);
+        (self.issuer, self.grant) = (self.issuer.and_then(|issuer| issuer.checked_add(1)), None);
     }
 
     /// The issuer failed: the table is read once more before anything else, since somebody else may have succeeded.
@@ -199,7 +199,7 @@ impl OrderFacts {
         };
         // What fails here would fail at the next issuer, too, and leave an order with it.
         if failure.fault == OrderFault::Ours {
-            self.issuer = usize::MAX;
+            self.issuer = None;
         }
         self.progress = OrderProgress::Ordering(Some(OrderFailure::of_both(before, failure)));
         self.reading = None;
@@ -297,11 +297,11 @@ impl Goal {
             LeaseState::Held(_) if !reading.under_lease => return Step::Read,
             LeaseState::Held(lock) => lock.clone(),
         };
-        match (&seen.grant, failure) {
-            (Some(grant), _) => Step::Order { issuer: seen.issuer, lock, grant: grant.clone() },
-            (None, _) if seen.issuer < self.issuers => Step::Spend { issuer: seen.issuer },
-            (_, Some(failure)) => Step::RecordFailure(failure.clone(), None),
-            (_, None) => Step::Refuse(CertificateRefusal::BackingOff),
+        match (seen.issuer.filter(|issuer| *issuer < self.issuers), &seen.grant, failure) {
+            (Some(issuer), Some(grant), _) => Step::Order { issuer, lock, grant: grant.clone() },
+            (Some(issuer), None, _) => Step::Spend { issuer },
+            (None, _, Some(failure)) => Step::RecordFailure(failure.clone(), None),
+            (None, _, None) => Step::Refuse(CertificateRefusal::BackingOff),
         }
     }
 

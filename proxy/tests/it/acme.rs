@@ -9,10 +9,14 @@ mod world;
 
 use std::time::{Duration, Instant};
 
-use gatehouse::{certificates::CertificateRefusal, store::Engine};
+use gatehouse::{
+    certificates::CertificateRefusal,
+    config::{Config, Span},
+    store::Engine,
+};
 use testbed::{relay::Traffic, wait};
 
-use self::world::{World, leaf};
+use self::world::{World, entry, issuer, leaf};
 
 #[test]
 fn an_order_is_placed_once_and_its_certificate_is_the_fleets() {
@@ -29,6 +33,30 @@ fn an_order_is_placed_once_and_its_certificate_is_the_fleets() {
     assert_eq!((shown.certificate.unwrap().issuer.as_str(), shown.failures), ("ca.test-14000-dir", 0));
     second.obtain("two.allowed.example").unwrap();
     assert_eq!((pebble.relay.count("newOrder"), pebble.relay.count("newAccount")), (2, 1));
+}
+
+/// The bill of `cargo xtask cost` is made of these calls, too.
+#[test]
+fn an_order_makes_as_many_calls_of_the_tables_as_the_page_of_operations_says() {
+    let world = World::create();
+    let (pebble, engine) = (world.pebble(), Engine::in_memory().unwrap());
+    let names = ["two.customer.test", "three.customer.test", "four.customer.test"];
+    let change = |config: &mut Config| {
+        // What is done now and then is far away.
+        config.certificates.renewal_period = Span::secs(24 * 3_600);
+        config.domains.r#static.extend(names.map(entry));
+    };
+    let instance = world.instance_changed(&engine, vec![issuer(&pebble)], change);
+    instance.obtain("fresh.customer.test").unwrap();
+    let calls = || instance.counted("gatehouse_store_calls_total");
+    let mut fewest = f64::MAX;
+    for name in names {
+        let before = calls();
+        instance.obtain(name).unwrap();
+        fewest = fewest.min(calls() - before);
+    }
+    let page = include_str!("../../../docs/operations.md");
+    assert!(page.contains(&format!("{fewest} calls for a new name")), "{fewest} calls");
 }
 
 #[test]

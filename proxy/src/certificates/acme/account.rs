@@ -9,7 +9,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
-use super::{Acme, FORGOTTEN, OrderError, UNAUTHORIZED, external_account::ExternalAccount, http};
+use super::{Acme, FORGOTTEN, MALFORMED, OrderError, UNAUTHORIZED, external_account::ExternalAccount, http};
 use crate::{
     backoff::Backoff,
     certificates::key::{self, KeyError},
@@ -44,6 +44,8 @@ impl AccountStanding {
 pub(super) enum AccountLoss {
     /// The CA does not know it: it may have lost its state.
     Forgotten,
+    /// The key in the table is another account's: Caddy, which registers for several names at once, may leave one's key beside the other's URL.
+    OtherKey,
     /// It was deactivated (RFC 8555 §7.3.6), which nothing reverts: its key is of no more use.
     Deactivated,
 }
@@ -95,9 +97,9 @@ impl Acme {
         let account = if let (Some(location), Some(pem)) = (elsewhere, &stored.key) {
             self.open(location, pem).await?
         } else {
-            warn!(directory = %self.directory, account = %former.id(), ?loss, "CA does not accept the account any more; another is registered");
+            warn!(directory = %self.directory, account = %former.id(), ?loss, "CA does not accept the account with its key any more; the key's own is taken, or another registered");
             match loss {
-                AccountLoss::Forgotten => self.register(stored).await?,
+                AccountLoss::Forgotten | AccountLoss::OtherKey => self.register(stored).await?,
                 // Another instance has put its key there a moment ago, and registers with it, or has ended: the account is that key's.
                 AccountLoss::Deactivated if stored.account.is_none() && stored.key.is_some() => {
                     self.register(stored).await?
@@ -114,6 +116,9 @@ impl Acme {
         let OrderError::Refused(problem) = error else { return AccountStanding::Unknown };
         match problem.kind.as_deref() {
             Some(FORGOTTEN) => AccountStanding::Lost(AccountLoss::Forgotten),
+            Some(MALFORMED) if problem.problem.contains(WRONG_SIGNATURE) => {
+                AccountStanding::Lost(AccountLoss::OtherKey)
+            }
             // It may also be the order that is refused: a change of the account that changes nothing tells.
             Some(UNAUTHORIZED) => {
                 let contact = self.contact();
@@ -386,6 +391,8 @@ fn kind(error: &Error) -> Option<&str> {
     }
 }
 
+/// What Boulder and Pebble say of a signature that is not of the account's key; RFC 8555 §6.7 has no type of its own for it.
+const WRONG_SIGNATURE: &str = "JWS verification error";
 /// An external account's key outlasts an outage of the table of half an hour.
 const MOST_FAILURES: u32 = 60;
 const PAUSES: Backoff = Backoff::doubling(Duration::from_millis(500), Duration::from_secs(30));

@@ -285,7 +285,7 @@ fn what_fails_here_is_tried_with_one_issuer() {
 #[test]
 fn who_has_lost_the_lease_when_an_order_fails_waits_for_what_its_taker_obtains() {
     use Purpose::Obtain;
-    let mut seen = OrderFacts { issuer: 1, ..ready() };
+    let mut seen = OrderFacts { issuer: Some(1), ..ready() };
     seen.fail(failure(OrderFault::Nobody), false);
     check(&[("lost", Obtain, seen.clone(), "read")]);
     seen.reading = Some(reading(None, false));

@@ -9,7 +9,9 @@ use gatehouse::{
     name::Pattern,
     store::{
         Engine, PrivateKeyPem,
-        certificate_table::{IssuerKey, StoredAccount, find_account},
+        certificate_table::{
+            self, AccountKeyCommit, IssuerKey, StoredAccount, commit_account_key, find_account,
+        },
         state_table::read_records,
     },
 };
@@ -138,6 +140,38 @@ fn a_deactivated_account_is_replaced_once_by_two_instances_at_the_same_time() {
     let restarted = world.instance(&engine, &pebble);
     restarted.obtain("e.allowed.example").unwrap();
     assert_eq!(account_of(&restarted, "e.allowed.example"), accounts[0]);
+}
+
+/// As Caddy leaves them that registers for two names at once.
+#[test]
+fn a_key_that_lies_beside_another_accounts_url_is_taken_with_its_own() {
+    let world = World::create();
+    let (pebble, engine) = (world.pebble(), Engine::in_memory().unwrap());
+    let first = world.instance(&engine, &pebble);
+    first.obtain("a.allowed.example").unwrap();
+    let others = world.instance(&Engine::in_memory().unwrap(), &pebble);
+    assert!(others.obtain("b.allowed.example").is_err(), "the first one, with another table, answers the CA");
+    let account = account_of(&first, "a.allowed.example");
+    let (issuer, email) = (IssuerKey::of_directory(&pebble.directory()), "ops@example.com");
+    let other = others.runtime().block_on(find_account(&others.store, &issuer, email)).unwrap();
+    let other = other.account.unwrap().location().unwrap();
+    assert_ne!(account.as_ref(), Some(&other));
+    first.runtime().block_on(async {
+        let stored = find_account(&first.store, &issuer, email).await.unwrap();
+        let torn = certificate_table::Account::new(email, &other);
+        let (replaced, key) = (stored.seen.as_ref(), stored.key.as_ref().unwrap());
+        let commit = AccountKeyCommit { issuer: &issuer, email, replaced, key, account: Some(&torn) };
+        commit_account_key(&first.store, &commit, std::time::SystemTime::now()).await.unwrap();
+    });
+    let restarted = world.instance(&engine, &pebble);
+    restarted.obtain("c.allowed.example").unwrap();
+    assert_eq!(account_of(&restarted, "c.allowed.example"), account, "the key's own");
+    assert_eq!(
+        pebble.relay.count("newAccount"),
+        3,
+        "one is asked for by its key: {:?}",
+        pebble.relay.counts()
+    );
 }
 
 /// Which account ordered the certificate of `name`.

@@ -91,7 +91,7 @@ pub(crate) fn issuer(pebble: &Pebble) -> IssuerConfig {
     IssuerConfig { roots, ..IssuerConfig::of(&pebble.directory(), "ops@example.com") }
 }
 
-fn entry(pattern: &str) -> StaticDomain {
+pub(crate) fn entry(pattern: &str) -> StaticDomain {
     StaticDomain { name: Pattern::parse(pattern).unwrap(), target: None, settings: DomainSettings::default() }
 }
 
@@ -102,6 +102,7 @@ fn start(edge: &Namespace, engine: Engine, config: Config) -> Instance {
         let registry = Registry::new();
         let (certificates, store) = runtime.block_on(async {
             let store = Store::on(engine, &config.store);
+            store.register_metrics(&registry).unwrap();
             tables::create(&store).await.unwrap();
             let domains = Domains::start(&config.domains, &store, &Handle::current(), &registry).unwrap();
             let certificates =
