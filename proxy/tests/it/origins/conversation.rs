@@ -249,7 +249,8 @@ fn send(
         return Ok(None);
     };
     client.send(&bytes[..at], &[]);
-    let answer = client.any_answer(bytes.starts_with(b"HEAD"))?;
+    // RFC 9112 §2.2: empty lines before it are no part of it.
+    let answer = client.any_answer(bytes.trim_ascii_start().starts_with(b"HEAD"))?;
     if answer.as_ref().is_some_and(|answer| answer.status == 100) {
         client.send(&bytes[at..], &[]);
         return Ok(None);

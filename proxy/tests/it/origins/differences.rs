@@ -201,7 +201,7 @@ const TABLE: [Difference; 35] = [
     ),
     row(
         Lighttpd,
-        "it takes no control characters and no half of a letter in targets",
+        "it takes no control characters and no first halves of letters in targets",
         Instead::Answer(|message| !is_text(&message.target), &[400]),
     ),
     row(
@@ -310,7 +310,9 @@ fn leads_out(path: &str) -> bool {
 
 fn is_text(target: &str) -> bool {
     let bytes: Vec<u8> = decoded(target).chars().filter_map(|letter| u8::try_from(letter).ok()).collect();
-    std::str::from_utf8(&bytes).is_ok_and(|text| !text.contains(char::is_control))
+    let only_goes_on = |byte: &u8| (0x80..0xc0).contains(byte);
+    let mut chunks = bytes.utf8_chunks();
+    chunks.all(|chunk| !chunk.valid().contains(char::is_control) && chunk.invalid().iter().all(only_goes_on))
 }
 
 fn without_empty_query(target: &str) -> &str {
