@@ -5,6 +5,7 @@ Prints each fault; exit code 1 if there is one.
 
 import re
 import sys
+from fnmatch import fnmatchcase
 
 from policy_sentry.querying.actions import get_action_data
 
@@ -22,6 +23,10 @@ REFERRED = {
 # Resources that a call knows and the tables do not yet. CloudFormation's schema of a dashboard has it tagged by these.
 DASHBOARD = "arn:${Partition}:cloudwatch::${Account}:dashboard/${DashboardName}"
 NEWER = {"cloudwatch:TagResource": {DASHBOARD}, "cloudwatch:ListTagsForResource": {DASHBOARD}}
+# A log group's ARN matches the table in two forms, of which CloudWatch Logs asks IAM for one: `NAME:log-stream:`, but the bare name where tags are
+# concerned ("Overview of managing access permissions to your CloudWatch Logs resources": `:*` for all other actions). The other permits nothing.
+LOG_GROUP = "arn:${Partition}:logs:${Region}:${Account}:log-group:${LogGroupName}"
+OF_TAGS = {"logs:TagResource", "logs:UntagResource", "logs:ListTagsForResource"}
 # What the tables say that a call needs, and why ours does without.
 UNNEEDED = {
     # Quotas of other services than EC2 and Global Accelerator.
@@ -60,6 +65,17 @@ def fits(written, known):
     return re.fullmatch("[^ ]+".join(map(re.escape, form)), written) is not None
 
 
+def unasked(action, known, resources):
+    """ARNs that the service asks for in the place of those of the table's form, and that nothing written here covers."""
+    if LOG_GROUP not in known:
+        return
+    suffix = "" if action in OF_TAGS else ":log-stream:"
+    for group in filter(None, (re.match("arn:[^ ]+?:log-group:[^: ]+", resource) for resource in resources)):
+        asked = group[0].replace("*", "x") + suffix
+        if not any(fnmatchcase(asked, resource) for resource in resources):
+            yield asked
+
+
 def needed(action, data):
     """Other calls' rights without which a call fails, and the table says so."""
     others = {other for entry in data for other in entry["dependent_actions"]}
@@ -87,6 +103,7 @@ def faults(statement, granted):
         fitting |= matching
         if not matching:
             yield f"{action}: none of {resources} is of its form, {sorted(known)}"
+        yield from (f"{action}: is asked of {asked}, and granted on {resources} alone" for asked in unasked(action, known, resources))
         yield from (f"{action}: needs {other}, too" for other in sorted(needed(action, data[service]) - granted))
     yield from (f"{resource}: no action of the statement fits it" for resource in resources if resource not in fitting)
 
