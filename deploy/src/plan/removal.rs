@@ -64,25 +64,29 @@ pub(super) fn is_failed(found: &Found, key: &StackKey) -> bool {
     found.stack(key).is_some_and(|stack| stack.condition() == Condition::Undone)
 }
 
-/// The tables that the stack has made, and their key; those that were there before are somebody else's. The stack goes after them: what
-/// is interrupted knows by it what is left.
+/// The tables that the stack has made, and their key; those that were there before are somebody else's. The key stays with a table that
+/// stays: one that was restored is encrypted by it, and could not be read from the moment its deletion is scheduled. The stack goes after them:
+/// what is interrupted knows by it what is left.
 fn data(plan: &mut Plan, found: &Found, domains: &StackKey) {
     let region = &domains.region;
     let tables = own_tables(found, domains).into_iter();
     plan.then(tables.map(|name| Step::DeleteTable { region: region.clone(), name }).collect());
-    let key = own(found, domains, ("ExistingKey", "Key"));
+    // What a creation that failed has made is younger than any table that was there before.
+    let is_needed = !is_failed(found, domains) && has_other_tables(found, domains);
+    let key = own(found, domains, ("ExistingKey", "Key")).filter(|_| !is_needed);
     plan.then(key.map(|key| Step::ScheduleKeyDeletion { region: region.clone(), key }).into_iter().collect());
     plan.then(vec![Step::Delete(domains.clone())]);
 }
 
 /// Names of the tables that the stack has made.
 pub(super) fn own_tables(found: &Found, domains: &StackKey) -> Vec<String> {
-    let tables = [
-        ("ExistingCertificatesTable", "CertificatesTable"),
-        ("ExistingDomainsTable", "DomainsTable"),
-        ("ExistingStateTable", "StateTable"),
-    ];
-    tables.into_iter().filter_map(|names| own(found, domains, names)).collect()
+    TABLES.into_iter().filter_map(|names| own(found, domains, names)).collect()
+}
+
+/// Whether the stack names a table that was there before.
+fn has_other_tables(found: &Found, domains: &StackKey) -> bool {
+    let parameter = |name: &str| found.stack(domains).and_then(|stack| stack.parameters.get(name));
+    TABLES.into_iter().any(|(existing, _)| parameter(existing).is_some_and(|name| !name.is_empty()))
 }
 
 /// What the stack calls `name`, in template and outputs alike, unless the parameter `existing` says that it was there before. A stack whose
@@ -93,3 +97,10 @@ fn own(found: &Found, domains: &StackKey, (existing, name): (&str, &str)) -> Opt
     let names = if is_failed(found, domains) { &stack.made } else { &stack.outputs };
     names.get(name).filter(|_| is_own).cloned()
 }
+
+/// Of each table: the parameter that names one that was there before, and what the template calls it.
+const TABLES: [(&str, &str); 3] = [
+    ("ExistingCertificatesTable", "CertificatesTable"),
+    ("ExistingDomainsTable", "DomainsTable"),
+    ("ExistingStateTable", "StateTable"),
+];

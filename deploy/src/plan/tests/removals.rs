@@ -47,6 +47,32 @@ fn tables_that_were_there_before_stay() {
 }
 
 #[test]
+fn a_key_stays_while_a_table_stays_that_it_may_encrypt() {
+    let wanted = wanted(&[HOME]);
+    for (existing, goes) in [
+        ("ExistingCertificatesTable", false),
+        ("ExistingDomainsTable", false),
+        ("ExistingStateTable", false),
+        // None of them.
+        ("ExistingKey", true),
+    ] {
+        let mut found = after(&wanted);
+        let domains = found.stacks.get_mut(&key(Kind::Domains, HOME)).unwrap();
+        let named = if goes { "" } else { "gatehouse-prd-restored" };
+        domains.parameters.insert(existing.to_owned(), named.to_owned());
+        let said = sentences(&remove(&wanted, &found, &all(true)).unwrap()).concat().join("\n");
+        assert_eq!(said.contains("schedule the key the Key"), goes, "{existing}: {said}");
+    }
+    // The key of a creation that failed has encrypted nothing that was there before.
+    let mut found = with_status(after(&wanted), Kind::Domains, "ROLLBACK_COMPLETE");
+    let domains = found.stacks.get_mut(&key(Kind::Domains, HOME)).unwrap();
+    domains.parameters.insert("ExistingDomainsTable".to_owned(), "caddy".to_owned());
+    domains.made = BTreeMap::from([("Key".to_owned(), "1234abcd".to_owned())]);
+    let said = sentences(&remove(&wanted, &found, &all(true)).unwrap()).concat().join("\n");
+    assert!(said.contains("schedule the key 1234abcd"), "{said}");
+}
+
+#[test]
 fn what_a_failed_creation_left_goes_with_it_and_nothing_that_works() {
     let wanted = wanted(&[HOME, AWAY]);
     let mut found = with_status(after(&wanted), Kind::Domains, "ROLLBACK_COMPLETE");
