@@ -49,7 +49,13 @@ enum Command {
         offline: bool,
     },
     /// Make what is missing, change what differs; harmless to repeat
-    Deploy(Rollout),
+    Deploy {
+        #[command(flatten)]
+        rollout: Rollout,
+        /// The stage's name once more: what customers' domains point to will be lost, as a refusal has said
+        #[arg(long, value_name = "STAGE")]
+        confirm: Option<String>,
+    },
     /// Change the fleets that are there, one region after the other; stops where one turns back
     Update {
         #[command(flatten)]
@@ -157,9 +163,9 @@ impl Fleet {
         Ok(Aws::new(signed, Duration::from_millis(self.pause)))
     }
 
-    async fn roll_out(&self, purpose: Purpose, dry_run: bool) -> Outcome {
+    async fn roll_out(&self, purpose: Purpose, confirmed: Option<&str>, dry_run: bool) -> Outcome {
         let (wanted, regions) = self.read()?;
-        self.roll_out_as(&wanted.only(&regions)?, purpose, dry_run).await
+        self.roll_out_as(&wanted.only(&regions)?.confirmed(confirmed), purpose, dry_run).await
     }
 
     /// Updates to the image of `version`, and says what the file has to say then.
@@ -240,11 +246,13 @@ impl Command {
     async fn run(self) -> Outcome {
         match self {
             Self::Plan { fleet, offline: true } => fleet.offline(),
-            Self::Plan { fleet, offline: false } => fleet.roll_out(Purpose::Deploy, true).await,
-            Self::Deploy(Rollout { fleet, dry_run }) => fleet.roll_out(Purpose::Deploy, dry_run).await,
+            Self::Plan { fleet, offline: false } => fleet.roll_out(Purpose::Deploy, None, true).await,
+            Self::Deploy { rollout: Rollout { fleet, dry_run }, confirm } => {
+                fleet.roll_out(Purpose::Deploy, confirm.as_deref(), dry_run).await
+            }
             Self::Update { rollout: Rollout { fleet, dry_run }, image_version } => match image_version {
                 Some(version) => fleet.update_to(&version, dry_run).await,
-                None => fleet.roll_out(Purpose::Update, dry_run).await,
+                None => fleet.roll_out(Purpose::Update, None, dry_run).await,
             },
             Self::Remove { fleet, all, failed, with_data, confirm: confirmed, dry_run } => {
                 let removal = |regions| match (all, failed) {

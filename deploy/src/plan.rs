@@ -1,6 +1,7 @@
 //! From what is wanted and what is found to what is done: steps in an order, each a sentence.
 //! Not here: calls (`execute`), what is refused before (`refusal`). Pure.
 
+mod losses;
 mod refusal;
 mod removal;
 mod rollout;

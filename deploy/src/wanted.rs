@@ -88,6 +88,8 @@ pub(crate) struct Wanted {
     pub(crate) regions: BTreeMap<Region, RegionWanted>,
     /// Regions of the file that were not chosen, and are left alone.
     pub(crate) others: BTreeSet<Region>,
+    /// Whether the stage's name was typed once more: what customers' domains point to may go.
+    pub(crate) is_confirmed: bool,
 }
 
 /// What is wanted of one region.
@@ -251,6 +253,7 @@ impl Wanted {
             domain_functions: functions.transpose()?,
             regions,
             others: BTreeSet::new(),
+            is_confirmed: false,
         })
     }
 
@@ -264,6 +267,12 @@ impl Wanted {
             self.others.extend(others.map(|(region, _)| region));
         }
         Ok(self)
+    }
+
+    /// The same, where the operator has `typed` this as the stage's name once more.
+    pub(crate) fn confirmed(mut self, typed: Option<&str>) -> Self {
+        self.is_confirmed = typed == Some(self.stage.0.as_str());
+        self
     }
 
     /// The same with the image of `version` in each region, whatever the file says.

@@ -1,7 +1,7 @@
 //! What forbids a plan: each a variant, with field, value and remedy.
 
 use super::{
-    Purpose, Removal,
+    Purpose, Removal, losses,
     removal::{is_failed, own_tables},
     rollout::{becomes_dual_stack, functions_are_replaced},
 };
@@ -73,6 +73,26 @@ pub(crate) enum Refusal {
         "edge.ip_address_type: the accelerator takes no endpoint without IPv6 once it is `DUAL_STACK`, so every fleet comes before it; leave `--region` out"
     )]
     DualStackWithoutAll,
+    #[error(
+        "home_region: {fleet} has its tables and its accelerator in `{now}`; in `{wanted}` others would be made, tables without an entry and an accelerator with other addresses, and those that customers' domains point to would lead to no instance; write `{now}` again, {}",
+        or_confirm(stage)
+    )]
+    OtherHome { fleet: StackKey, now: String, wanted: Region, stage: Stage },
+    #[error(
+        "edge.name: `{name}` would be deleted from the zone {zone}, and with it what customers' domains point to; write both under `[edge]` again, {}",
+        or_confirm(stage)
+    )]
+    NameWouldGo { name: String, zone: String, stage: Stage },
+    #[error(
+        "edge.ip_address_type: the accelerator's static IPv6 addresses would be lost for ever, and the name's AAAA record with them; write `DUAL_STACK` again, {}",
+        or_confirm(stage)
+    )]
+    Ipv6WouldGo { stage: Stage },
+    #[error(
+        "domain_functions.verifier: the verifier's URL would be lost for ever, and whoever asks it gets no answer; write `public` again, {}",
+        or_confirm(stage)
+    )]
+    UrlWouldGo { stage: Stage },
     #[error("{key}: it is `{status}`: something is under way; wait for its end, then try again")]
     Busy { key: StackKey, status: String },
     #[error(
@@ -140,6 +160,7 @@ pub(super) fn of_rollout(wanted: &Wanted, found: &Found, purpose: Purpose) -> Ve
         of_place(&mut refused, wanted, region, of_region, &place);
     }
     of_packages(&mut refused, wanted, found, purpose);
+    refused.extend(losses::of_rollout(wanted, found, purpose));
     refused
 }
 
@@ -204,6 +225,11 @@ fn state(key: &StackKey, status: &str, stage: &Stage) -> Option<Refusal> {
 /// The command of AWS's own that is about this stack alone.
 fn by_hand(verb: &str, key: &StackKey, stage: &Stage) -> String {
     format!("aws cloudformation {verb} --stack-name {} --region {}", key.name(stage), key.region)
+}
+
+/// How what would be lost is lost on purpose.
+fn or_confirm(stage: &Stage) -> String {
+    format!("or say that it shall be so by `gatehouse-deploy deploy --stage {stage} --confirm {stage}`")
 }
 
 /// As many of them as a person looks at.

@@ -247,7 +247,7 @@ fn functions_come_with_their_code_at_home_where_there_need_be_no_fleet_and_go_wh
     let found = after(&away);
     assert!(deploy(&away, &found, Purpose::Deploy).unwrap().is_empty());
 
-    let mut other = away.clone();
+    let mut other = away.clone().confirmed(Some("prd"));
     let functions = other.domain_functions.as_mut().unwrap();
     functions.verifier = Verifier::Private;
     functions.verifier_concurrency = Some(20);
@@ -255,7 +255,7 @@ fn functions_come_with_their_code_at_home_where_there_need_be_no_fleet_and_go_wh
     assert_eq!(sentences(&deploy(&other, &found, Purpose::Deploy).unwrap()), said);
     assert!(deploy(&other, &found, Purpose::Update).unwrap().is_empty(), "an update is of fleets alone");
 
-    let none = Wanted { domain_functions: None, ..away.clone() };
+    let none = Wanted { domain_functions: None, ..other };
     let gone = "eu-central-1: delete gatehouse-prd-functions and wait until it is gone";
     assert_eq!(sentences(&deploy(&none, &found, Purpose::Deploy).unwrap()), [[gone]]);
     // They end with the whole stage, and with no region.
@@ -294,7 +294,8 @@ fn functions_that_could_not_be_made_are_made_anew_and_forbid_nothing_else() {
     // One whose update is stuck has a URL that others ask.
     let found = with_status(after(&wanted), Kind::Functions, "UPDATE_ROLLBACK_FAILED");
     assert!(matches!(&deploy(&wanted, &found, Purpose::Deploy).unwrap_err()[..], [Refusal::Stuck { .. }]));
-    assert_eq!(sentences(&deploy(&none, &found, Purpose::Deploy).unwrap()), [[delete]]);
+    let lost = none.clone().confirmed(Some("prd"));
+    assert_eq!(sentences(&deploy(&lost, &found, Purpose::Deploy).unwrap()), [[delete]]);
     // Nor is one deleted that is being made.
     let found = with_status(after(&wanted), Kind::Functions, "CREATE_IN_PROGRESS");
     assert!(matches!(&deploy(&none, &found, Purpose::Deploy).unwrap_err()[..], [Refusal::Busy { .. }]));
@@ -346,7 +347,8 @@ fn an_accelerator_gets_ipv6_after_all_fleets_and_loses_it_before_them() {
     let plan = deploy(&dual, &after(&ipv4), Purpose::Deploy).unwrap();
     let order = [&home, &away, &edge].map(|name| said(name, "DUAL_STACK"));
     assert_eq!(sentences(&plan), order);
-    let plan = deploy(&ipv4, &after(&dual), Purpose::Deploy).unwrap();
+    let less = ipv4.clone().confirmed(Some("prd"));
+    let plan = deploy(&less, &after(&dual), Purpose::Deploy).unwrap();
     assert_eq!(sentences(&plan), [&edge, &home, &away].map(|name| said(name, "IPV4")));
     // One fleet alone would leave another's endpoints behind.
     let one = dual.clone().only(&[region(HOME)]).unwrap();

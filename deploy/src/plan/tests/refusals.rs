@@ -25,7 +25,13 @@ fn a_refusal_comes_before_any_change() {
         wanted.edge.hosted_zone_id = "Z1".to_owned();
         wanted.edge.name = "edge.example.com".to_owned();
     }
-    let cases: [(Spoil, &str); 19] = [
+    fn made(found: &mut Found, kind: Kind, parameters: &[(&str, &str)]) {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let parameters = parameters.iter().map(owned).collect();
+        let stack = FoundStack { status: "CREATE_COMPLETE".to_owned(), parameters, ..FoundStack::default() };
+        found.stacks.insert(key(kind, HOME), stack);
+    }
+    let cases: [(Spoil, &str); 21] = [
         (|_, found| assert!(found.regions.remove(&region(AWAY))), "region: `us-east-1` is none"),
         (|_, found| place(found).image = None, "regions.us-east-1: no image of version `0.1.0`"),
         (
@@ -97,6 +103,14 @@ fn a_refusal_comes_before_any_change() {
             |_, found| state(found, "DELETE_FAILED"),
             "`aws cloudformation delete-stack --stack-name gatehouse-prd-domains --region eu-central-1` goes on with it, and leaves tables",
         ),
+        (
+            |_, found| made(found, Kind::Fleet, &[("HomeRegion", AWAY)]),
+            "home_region: stack fleet in eu-central-1 has its tables and its accelerator in `us-east-1`",
+        ),
+        (
+            |_, found| made(found, Kind::Edge, &[("HostedZoneId", "Z1"), ("Name", "edge.example.com")]),
+            "edge.name: `edge.example.com` would be deleted from the zone Z1",
+        ),
     ];
     for (spoil, said) in cases {
         let refused = refused(Purpose::Deploy, spoil);
@@ -106,6 +120,56 @@ fn a_refusal_comes_before_any_change() {
     let refused = refused(Purpose::Update, |_, found| place(found).image = None);
     assert_eq!(refused.len(), 3, "{refused:?}");
     assert!(refused[0].contains("stack fleet in eu-central-1: there is none to update"), "{refused:?}");
+}
+
+#[test]
+fn what_customers_point_to_goes_only_where_the_stages_name_is_typed_again() {
+    let mut before = with_functions(&[HOME, AWAY]);
+    before.edge.ip_address_type = "DUAL_STACK".to_owned();
+    let mut found = Found { zone: Some("example.com.".to_owned()), ..after(&before) };
+    (before.edge.hosted_zone_id, before.edge.name) = ("Z1".to_owned(), "edge.example.com".to_owned());
+    let edge = found.stacks.get_mut(&key(Kind::Edge, HOME)).unwrap();
+    let named = [("HostedZoneId", "Z1"), ("Name", "edge.example.com")];
+    edge.parameters.extend(named.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    assert!(deploy(&before, &found, Purpose::Deploy).unwrap().is_empty());
+
+    let changes: [(fn(&mut Wanted), &str); 7] = [
+        (
+            |wanted| {
+                wanted.edge.hosted_zone_id.clear();
+                wanted.edge.name.clear();
+            },
+            "edge.name: `edge.example.com`",
+        ),
+        (|wanted| wanted.edge.name = "other.example.com".to_owned(), "edge.name: `edge.example.com`"),
+        (|wanted| wanted.edge.hosted_zone_id = "Z2".to_owned(), "from the zone Z1"),
+        (|wanted| wanted.home = region(AWAY), "home_region: stack fleet in eu-central-1"),
+        (|wanted| wanted.edge.ip_address_type = "IPV4".to_owned(), "edge.ip_address_type: "),
+        (|wanted| wanted.domain_functions = None, "domain_functions.verifier: "),
+        (
+            |wanted| wanted.domain_functions.as_mut().unwrap().verifier = Verifier::Private,
+            "domain_functions.verifier: ",
+        ),
+    ];
+    for (change, said) in changes {
+        let mut wanted = before.clone();
+        change(&mut wanted);
+        for typed in [None, Some("tst")] {
+            let refused = deploy(&wanted.clone().confirmed(typed), &found, Purpose::Deploy).unwrap_err();
+            let texts: Vec<_> = refused.iter().map(ToString::to_string).collect();
+            assert!(matches!(&texts[..], [only] if only.contains(said)), "{said}: {texts:?}");
+            assert!(texts[0].ends_with("`gatehouse-deploy deploy --stage prd --confirm prd`"), "{texts:?}");
+        }
+        let plan = deploy(&wanted.confirmed(Some("prd")), &found, Purpose::Deploy).unwrap();
+        assert!(!plan.is_empty(), "{said}");
+    }
+    // An update changes none of them but the region, of whose stacks it would take what there is none of.
+    let mut wanted = Wanted { domain_functions: None, ..before };
+    wanted.edge.name = "other.example.com".to_owned();
+    assert!(deploy(&wanted, &found, Purpose::Update).is_ok());
+    wanted.home = region(AWAY);
+    let refused = deploy(&wanted, &found, Purpose::Update).unwrap_err();
+    assert!(matches!(refused[..], [Refusal::OtherHome { .. }]), "{refused:?}");
 }
 
 #[test]
