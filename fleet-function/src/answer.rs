@@ -109,6 +109,8 @@ pub(crate) fn fault(status: u16, body: &[u8]) -> Fault {
     let said = shortened(&said);
     let passes = [
         "TransactionInProgressException",
+        // Of Global Accelerator's, with the status 400 (its API reference, of each operation).
+        "InternalServiceErrorException",
         "Throttling",
         "ThrottlingException",
         "ScalingActivityInProgress",
@@ -182,6 +184,11 @@ mod tests {
                 400,
                 "<ErrorResponse><Error><Type>Sender</Type><Code>ValidationError</Code><Message>No active Lifecycle Action found\n</Message></Error></ErrorResponse>",
                 refused("ValidationError", "No active Lifecycle Action found"),
+            ),
+            (
+                400,
+                r#"{"__type":"InternalServiceErrorException","Message":"internal"}"#,
+                Fault::Again("status 400 InternalServiceErrorException".to_owned()),
             ),
             (503, "busy", Fault::Again("status 503 ".to_owned())),
             (403, "<html>", refused("status 403", "")),

@@ -17,7 +17,7 @@ pub use self::{
 /// What one invocation does: looks, and acts on what it sees, until nothing is left to do or its time is up.
 ///
 /// # Errors
-/// What the services cannot be asked for; what they refuse to do is in the report ([`Report::fault`]).
+/// Where not one look came through; what the services refuse to do is in the report ([`Report::fault`]).
 pub async fn invoke(settings: &Settings, pace: Pace) -> Result<Report, Fault> {
     look::until_done(&apis::Apis::new(settings), pace).await
 }

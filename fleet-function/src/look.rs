@@ -48,11 +48,24 @@ pub struct Report {
 }
 
 /// At most for the longest time of `pace`, and not beyond a second look in which all that was tried is refused as before; the next minute goes on.
+/// A look for which a service is too busy is made again; a fault where none came through, since what was done has to be told.
 pub(crate) async fn until_done(apis: &Apis<'_>, pace: Pace) -> Result<Report, Fault> {
     let begun = Instant::now();
+    let has_time = || begun.elapsed() + pace.every <= pace.longest;
     let mut report = Report::default();
     loop {
-        let seen = see(apis).await?;
+        let seen = match see(apis).await {
+            Ok(seen) => seen,
+            Err(Fault::Again(_)) if has_time() => {
+                sleep(pace.every).await;
+                continue;
+            }
+            Err(fault) if report.looks == 0 => return Err(fault),
+            Err(fault) => {
+                report.take("look", "again", Err(fault));
+                return Ok(report);
+            }
+        };
         let plan = Plan::of(&seen);
         report.looks += 1;
         (report.awaited, report.without_room) = (plan.awaited, plan.without_room);
@@ -65,7 +78,7 @@ pub(crate) async fn until_done(apis: &Apis<'_>, pace: Pace) -> Result<Report, Fa
         // A refusal may come from what changed after the look; the same one again does not.
         let is_refused_again = !report.refused.is_empty() && report.refused == refused_before;
         let is_stuck = is_refused_again && report.done.len() == done_before && !report.awaits_others();
-        if is_stuck || !plan.is_under_way() || begun.elapsed() + pace.every > pace.longest {
+        if is_stuck || !plan.is_under_way() || !has_time() {
             return Ok(report);
         }
         sleep(pace.every).await;

@@ -79,6 +79,15 @@ async fn a_quota_that_may_not_be_asked_for_is_none() {
     }
 }
 
+#[tokio::test]
+async fn an_internal_error_of_global_accelerators_is_one_although_its_status_is_400() {
+    let internal = r#"{"__type":"InternalServiceErrorException","Message":"There was an internal error"}"#;
+    let answers = Mutex::new(vec![(400, internal), (200, r#"{"Accelerators":[{"Name":"a"}]}"#)]);
+    let script = Arc::new(Script { answers, calls: AtomicUsize::new(0) });
+    let names = Aws::new(script.clone(), Duration::ZERO).accelerator_names().await.unwrap();
+    assert_eq!((names, script.calls.load(Ordering::Relaxed)), (vec!["a".to_owned()], 2));
+}
+
 #[test]
 fn no_answer_is_read_without_a_bound() {
     let deep = "<a>".repeat(40) + &"</a>".repeat(40);

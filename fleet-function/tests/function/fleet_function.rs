@@ -1,5 +1,7 @@
 //! What an invocation makes of its region.
 
+use std::collections::VecDeque;
+
 use aws_policy::{Role, proof};
 
 use crate::{
@@ -52,6 +54,29 @@ async fn a_transaction_under_way_is_waited_for() {
     let outcome = function.invoke().await;
     assert_eq!(outcome.done(), ["add i-a", "signal i-a", "join i-a"]);
     assert_eq!(function.region().busy, Busy::For(0));
+}
+
+#[tokio::test]
+async fn a_look_for_which_a_service_is_too_busy_is_made_again() {
+    let mut function = Function::start(Region::with(&[("i-a", "Pending:Wait")])).await;
+    // The endpoint is added by the first look.
+    let busy = [None, Some("ThrottlingException"), Some("InternalServiceErrorException")];
+    function.region().faults_of_looks = VecDeque::from(busy);
+    assert_eq!(function.invoke().await.done(), ["add i-a", "signal i-a", "join i-a"]);
+    assert!(function.region().faults_of_looks.is_empty());
+    // In the first one, too.
+    function.region().faults_of_looks = VecDeque::from([Some("ThrottlingException")]);
+    assert_eq!(function.invoke().await.done(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_was_done_before_a_look_is_refused_is_told() {
+    let mut function = Function::start(Region::with(&[("i-a", "Pending:Wait")])).await;
+    function.region().faults_of_looks = VecDeque::from([None, Some("AccessDeniedException")]);
+    let Outcome::Error(said) = function.invoke().await else { panic!("nothing was refused") };
+    assert!(said.contains("look again: AccessDeniedException: come again"), "{said}");
+    let line = function.end().await;
+    assert!(line.contains("\"done\":[\"add i-a\"]"), "{line}");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Doubles of Global Accelerator, Auto Scaling and CloudFormation, as far as the function calls them. Parameters, answers and errors are
 //! those of the services' API models (botocore 1.44: globalaccelerator 2018-08-08, autoscaling 2011-01-01, cloudformation 2010-05-15).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use aws_policy::{
     Call, Request, Role, Signed,
@@ -21,6 +21,8 @@ pub(crate) struct Region {
     /// Whose health checks fail.
     pub(crate) sick: BTreeSet<String>,
     pub(crate) busy: Busy,
+    /// Codes of faults that the next descriptions of the endpoint group are answered with; none for an answer.
+    pub(crate) faults_of_looks: VecDeque<Option<&'static str>>,
     /// Somebody else adds it before the next change.
     pub(crate) add_before_change: Option<String>,
     /// The stack is updated, or made.
@@ -136,7 +138,8 @@ impl Region {
             return bad("EndpointGroupNotFoundException", "");
         }
         if operation == "DescribeEndpointGroup" {
-            return self.describe_endpoints();
+            let code = self.faults_of_looks.pop_front().flatten();
+            return code.map_or_else(|| self.describe_endpoints(), |code| bad(code, "come again"));
         }
         match &mut self.busy {
             Busy::Denied => return bad("AccessDeniedException", "no identity-based policy allows it"),
