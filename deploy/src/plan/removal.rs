@@ -48,9 +48,13 @@ pub(crate) fn remove(wanted: &Wanted, found: &Found, removal: &Removal) -> Resul
         plan.then(of(Kind::Edge).filter(is_protected).map(Step::Unprotect).collect());
         plan.then(of(Kind::Edge).map(Step::Delete).collect());
     }
+    // Where functions over the domains table stay, their code does: an update of theirs that turns back needs it.
+    let is_needed =
+        |key: &StackKey| is_of_regions && found.stack(&StackKey::new(Kind::Functions, &key.region)).is_some();
+    let buckets = || of(Kind::Artifacts).filter(move |key| !is_needed(key));
     let has_bucket = |key: &StackKey| found.output(key, "Bucket").is_some();
-    plan.then(of(Kind::Artifacts).filter(has_bucket).map(Step::Empty).collect());
-    plan.then(of(Kind::Artifacts).map(Step::Delete).collect());
+    plan.then(buckets().filter(has_bucket).map(Step::Empty).collect());
+    plan.then(buckets().map(Step::Delete).collect());
     if let Removal::All { with_data: true, .. } | Removal::Failed { .. } = removal {
         for key in of(Kind::Domains) {
             data(&mut plan, found, &key);

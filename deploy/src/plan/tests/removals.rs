@@ -126,6 +126,17 @@ fn a_region_goes_alone() {
 }
 
 #[test]
+fn a_bucket_stays_with_the_functions_whose_code_it_holds() {
+    let (with, without) = (with_functions(&[HOME, AWAY]), wanted(&[HOME, AWAY]));
+    let home = Removal::Regions(vec![region(HOME)]);
+    let fleet = "eu-central-1: delete gatehouse-prd-fleet and wait until it is gone";
+    assert_eq!(sentences(&remove(&with, &after(&with), &home).unwrap()), [[fleet]]);
+    let bucket = "eu-central-1: delete gatehouse-prd-artifacts and wait until it is gone".to_owned();
+    assert!(sentences(&remove(&without, &after(&without), &home).unwrap()).concat().contains(&bucket));
+    assert!(sentences(&remove(&with, &after(&with), &all(false)).unwrap()).concat().contains(&bucket));
+}
+
+#[test]
 fn what_failed_can_be_removed_and_what_is_under_way_cannot() {
     let wanted = wanted(&[HOME]);
     let one = |status: &str| Found {
