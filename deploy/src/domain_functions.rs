@@ -59,7 +59,7 @@ pub(crate) enum FunctionsError {
     #[error("domain_functions.checker: the settings name no edge; set `verification.edge_names` in them")]
     NoEdgeName,
     #[error(
-        "domain_functions.checker: what `verification` and the CAs take of the settings has {0} bytes; the checker takes {MOST_BYTES}"
+        "domain_functions.checker: what `verification`, the networks of `upstream` and the CAs take of the settings has {0} bytes; the checker takes {MOST_BYTES}"
     )]
     TooLong(usize),
 }
@@ -113,6 +113,10 @@ fn of_checker(settings: &str) -> Result<String, FunctionsError> {
     if let Some(kept) = section("domains").and_then(|domains| domains.get("audit_kept")) {
         taken.insert("domains".to_owned(), one("audit_kept", kept.clone()));
     }
+    let networks = section("upstream").map(|upstream| only(upstream, &NETWORKS)).unwrap_or_default();
+    if !networks.is_empty() {
+        taken.insert("upstream".to_owned(), Value::Table(networks));
+    }
     let issuers = section("certificates").and_then(|certificates| certificates.get("issuers")?.as_array());
     let issuers: Vec<_> = issuers.into_iter().flatten().filter_map(Value::as_table).map(issuer).collect();
     if !issuers.is_empty() {
@@ -123,14 +127,20 @@ fn of_checker(settings: &str) -> Result<String, FunctionsError> {
 }
 
 fn issuer(issuer: &Table) -> Value {
-    let kept = issuer.iter().filter(|(key, _)| ["directory", "email"].contains(&key.as_str()));
-    Value::Table(kept.map(|(key, value)| (key.clone(), value.clone())).collect())
+    Value::Table(only(issuer, &["directory", "email"]))
+}
+
+fn only(table: &Table, keys: &[&str]) -> Table {
+    let kept = table.iter().filter(|(key, _)| keys.contains(&key.as_str()));
+    kept.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 fn one(key: &str, value: Value) -> Value {
     Value::Table(Table::from_iter([(key.to_owned(), value)]))
 }
 
+/// To which addresses of customers' targets it connects, as instances do.
+const NETWORKS: [&str; 2] = ["forbidden_networks", "permitted_networks"];
 /// Of the template's parameter `CheckerSettings`: all variables of a function have 4 KiB.
 const MOST_BYTES: usize = 3_000;
 
@@ -151,12 +161,14 @@ mod tests {
         let settings = "[verification]\nedge_names = [\"edge.example.net\"]\nrequired = \"dns\"\n\
             [domains]\naudit_kept = \"90d\"\nask = \"http://10.0.0.1/\"\n[control]\nask = \"127.0.0.1:1\"\n\
             [[certificates.issuers]]\ndirectory = \"https://ca.example/d\"\nemail = \"a@example.com\"\nroots = \"/r.pem\"\n\
-            eab = { key_id = \"k\", hmac_key_variable = \"HMAC\" }\n";
+            eab = { key_id = \"k\", hmac_key_variable = \"HMAC\" }\n\
+            [upstream]\nforbidden_networks = [\"192.0.2.0/24\"]\npermitted_networks = [\"10.0.0.0/8\"]\nconnections = 5\n";
         let functions = of("checker = true", settings).unwrap();
         assert_eq!(functions.package.key(), "f.zip");
         let taken: Table = functions.checker_settings.parse().unwrap();
         let wanted: Table = "[verification]\nedge_names = [\"edge.example.net\"]\nrequired = \"dns\"\n\
             [domains]\naudit_kept = \"90d\"\n\
+            [upstream]\nforbidden_networks = [\"192.0.2.0/24\"]\npermitted_networks = [\"10.0.0.0/8\"]\n\
             [[certificates.issuers]]\ndirectory = \"https://ca.example/d\"\nemail = \"a@example.com\"\n"
             .parse()
             .unwrap();
