@@ -172,14 +172,23 @@ impl Context {
         Err(StepError::TooLong { status: "being deleted".to_owned() })
     }
 
-    /// Deletion waits until DynamoDB has taken the protection off.
+    /// Each call waits until DynamoDB has done what is under way: taking the protection off, or a deletion that an interrupted run began.
     async fn delete_table(&self, region: &Region, name: &str) -> Result<(), StepError> {
         if !self.aws.has_table(region, name).await? {
             return Ok(());
         }
-        self.aws.unprotect_table(region, name).await?;
+        let mut is_protected = true;
         for _ in 0..MOST_LOOKS {
-            match self.aws.delete_table(region, name).await {
+            let asked = if is_protected {
+                self.aws.unprotect_table(region, name).await
+            } else {
+                self.aws.delete_table(region, name).await
+            };
+            match asked {
+                Ok(()) if is_protected => {
+                    is_protected = false;
+                    continue;
+                }
                 Ok(()) => {}
                 Err(fault) if fault.is_absence() => return Ok(()),
                 Err(fault) if fault.code.contains("ResourceInUse") => {}
@@ -224,7 +233,67 @@ const MOST_LOOKS: u32 = 2_160;
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::Mutex, time::Duration};
+
     use super::*;
+    use crate::aws::{Answer, Form, Request, Sent, Transport};
+
+    /// A table: answers to its calls in turn, the last one for good; and what was called.
+    struct Table {
+        answers: Vec<(&'static str, u16, &'static str)>,
+        called: Mutex<Vec<&'static str>>,
+    }
+
+    impl Transport for Table {
+        fn send<'a>(&'a self, request: &'a Request) -> Sent<'a> {
+            let Form::Json { target, .. } = &request.form else { panic!("{request:?}") };
+            let operation = target.rsplit('.').next().unwrap();
+            let mut called = self.called.lock().unwrap();
+            let (wanted, status, code) = self.answers[called.len()];
+            assert_eq!(operation, wanted, "{called:?}");
+            called.push(operation);
+            let body = format!("{{\"__type\":\"{code}\"}}").into_bytes();
+            Box::pin(async move { Ok(Answer { status, body }) })
+        }
+    }
+
+    async fn deleted(answers: Vec<(&'static str, u16, &'static str)>) {
+        let calls = answers.len();
+        let table = Arc::new(Table { answers, called: Mutex::default() });
+        let context = Context {
+            aws: Aws::new(table.clone(), Duration::ZERO),
+            stage: Stage::parse("prd").unwrap(),
+            role: None,
+            outputs: Arc::default(),
+        };
+        let region = Region::parse("eu-central-1").unwrap();
+        context.delete_table(&region, "gatehouse-prd-domains").await.unwrap();
+        assert_eq!(table.called.lock().unwrap().len(), calls);
+    }
+
+    #[tokio::test]
+    async fn a_table_is_deleted_once_its_protection_is_off() {
+        deleted(vec![
+            ("DescribeTable", 200, ""),
+            ("UpdateTable", 200, ""),
+            ("DeleteTable", 400, "ResourceInUseException"),
+            ("DeleteTable", 200, ""),
+            ("DeleteTable", 400, "ResourceInUseException"),
+            ("DeleteTable", 400, "ResourceNotFoundException"),
+        ])
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_table_that_an_interrupted_run_has_begun_to_delete_is_waited_for() {
+        deleted(vec![
+            ("DescribeTable", 200, ""),
+            ("UpdateTable", 400, "ResourceInUseException"),
+            ("UpdateTable", 400, "ResourceInUseException"),
+            ("UpdateTable", 400, "ResourceNotFoundException"),
+        ])
+        .await;
+    }
 
     #[test]
     fn an_alarm_that_is_on_or_gone_turns_no_update_back() {
