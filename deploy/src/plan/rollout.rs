@@ -7,7 +7,7 @@ use crate::{
     domain_functions::DomainFunctions,
     found::{Found, FoundStack},
     stack::{Condition, Kind, StackKey},
-    wanted::{ImageChoice, Region, RegionWanted, Wanted},
+    wanted::{ImageChoice, Network, Region, RegionWanted, Wanted},
 };
 
 /// Which stacks a rollout is about.
@@ -71,6 +71,13 @@ fn count_changes(stack: &FoundStack, parameters: &BTreeMap<&'static str, Value>)
         _ => None,
     };
     now.zip(then).is_some_and(|(now, then)| then != now)
+}
+
+/// Of a fleet that is there.
+fn network_of(stack: &FoundStack) -> Option<Network> {
+    let parameter = |name: &str| stack.parameters.get(name);
+    let subnets = parameter("Subnets")?.split(',').map(str::to_owned).collect();
+    Some(Network { vpc: parameter("Vpc")?.clone(), subnets })
 }
 
 struct Rollout<'a> {
@@ -235,8 +242,9 @@ impl Rollout<'_> {
     fn of_fleet(&self, region: &Region, wanted: &RegionWanted) -> [(&'static str, Value); 22] {
         let known = |text: &str| Value::Known(text.to_owned());
         let place = self.found.places.get(region);
-        let network = wanted.network.as_ref().or(place.and_then(|place| place.network.as_ref()));
+        let network = self.network(region, wanted);
         let of_network = |text: Option<String>| text.map_or(Value::Open("the default VPC's"), Value::Known);
+        let (vpc, subnets) = network.map(|network| (network.vpc, network.subnets.join(","))).unzip();
         let image = place.and_then(|place| place.image.as_ref()).map(|image| image.id.clone());
         let image = image.or_else(|| match &wanted.image {
             ImageChoice::Id(id) => Some(id.clone()),
@@ -254,8 +262,8 @@ impl Rollout<'_> {
             ("ImageVersion", known(&self.wanted.image_version)),
             ("InstanceType", known(&wanted.instance_type)),
             ("InstanceCount", Value::Known(wanted.instance_count.to_string())),
-            ("Vpc", of_network(network.map(|network| network.vpc.clone()))),
-            ("Subnets", of_network(network.map(|network| network.subnets.join(",")))),
+            ("Vpc", of_network(vpc)),
+            ("Subnets", of_network(subnets)),
             ("HomeRegion", known(self.wanted.home.as_str())),
             ("CertificatesTable", self.output(&domains, "CertificatesTable")),
             ("DomainsTable", self.output(&domains, "DomainsTable")),
@@ -271,6 +279,20 @@ impl Rollout<'_> {
             ("AlarmTopic", known(&wanted.alarm_topic)),
             ("MetricsSource", known(&wanted.metrics_source)),
         ]
+    }
+
+    /// Where the file names none, the default one; as the fleet has it, while all of that is there. With each new subnet of the default VPC, and
+    /// each zone more that offers the type, all instances would be replaced (`UpdatePolicy` goes by the group's subnets).
+    fn network(&self, region: &Region, wanted: &RegionWanted) -> Option<Network> {
+        if let Some(named) = &wanted.network {
+            return Some(named.clone());
+        }
+        let default = self.found.places.get(region)?.network.as_ref()?;
+        let now = self.found.stack(&StackKey::new(Kind::Fleet, region)).and_then(network_of);
+        let is_there = |now: &Network| {
+            now.vpc == default.vpc && now.subnets.iter().all(|one| default.subnets.contains(one))
+        };
+        now.filter(is_there).or_else(|| Some(default.clone()))
     }
 
     /// What the stack says now; what it will say, where it is not there yet, or takes other tables before.

@@ -201,6 +201,32 @@ fn other_tables_reach_fleets_and_functions_with_the_same_plan() {
 }
 
 #[test]
+fn a_fleet_keeps_its_default_subnets_while_they_are_there() {
+    let mut wanted = wanted(&[HOME]);
+    let before = after(&wanted);
+    let planned = |wanted: &Wanted, vpc: &str, subnets: &[&str]| {
+        let mut found = empty_account();
+        found.stacks.clone_from(&before.stacks);
+        let place = found.places.get_mut(&region(HOME)).unwrap();
+        place.has_code = true;
+        let subnets = subnets.iter().map(|one| (*one).to_owned()).collect();
+        place.network = Some(Network { vpc: vpc.to_owned(), subnets });
+        sentences(&deploy(wanted, &found, Purpose::Deploy).unwrap()).concat().join("\n")
+    };
+    let update = "eu-central-1: update gatehouse-prd-fleet: ";
+    assert_eq!(planned(&wanted, "vpc-1", &["subnet-0", "subnet-1", "subnet-2"]), "");
+    assert_eq!(planned(&wanted, "vpc-1", &["subnet-2"]), format!("{update}Subnets=subnet-2"));
+    let other = planned(&wanted, "vpc-2", &["subnet-1"]);
+    assert_eq!(other, format!("{update}Vpc=vpc-2"));
+    // Who names subnets has those.
+    let subnets = vec!["subnet-1".to_owned(), "subnet-2".to_owned()];
+    let named = Network { vpc: "vpc-1".to_owned(), subnets };
+    wanted.regions.get_mut(&region(HOME)).unwrap().network = Some(named);
+    let other = planned(&wanted, "vpc-1", &["subnet-1", "subnet-2"]);
+    assert_eq!(other, format!("{update}Subnets=subnet-1,subnet-2"));
+}
+
+#[test]
 fn a_package_that_is_uploaded_need_not_be_here() {
     let wanted = with_functions(&[HOME]);
     let mut found = Found { has_package: false, ..after(&wanted) };
