@@ -20,6 +20,8 @@ pub(crate) struct Found {
     pub(crate) places: BTreeMap<Region, FoundRegion>,
     /// The zone's name; none where the account has no such zone.
     pub(crate) zone: Option<String>,
+    /// Types of the records that the accelerator's name has in it, like `A`.
+    pub(crate) records: BTreeSet<String>,
     pub(crate) accelerators: Option<Used>,
     /// Whether the function's package lies where the fleet's file says.
     pub(crate) has_package: bool,

@@ -23,6 +23,7 @@ pub(crate) async fn for_rollout(aws: &Aws, wanted: &Wanted) -> Result<Found, Fau
     found.accelerators = aws.accelerators().await?;
     if !wanted.edge.hosted_zone_id.is_empty() {
         found.zone = aws.zone(&wanted.edge.hosted_zone_id).await?;
+        found.records = aws.records(&wanted.edge.hosted_zone_id, &wanted.edge.name).await?;
     }
     let mut looks = JoinSet::new();
     for (region, of_region) in &wanted.regions {

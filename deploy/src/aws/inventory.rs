@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{Aws, Fault, xml::Tree};
+use super::{Aws, Fault, s3::encoded, xml::Tree};
 use crate::{
     found::{Image, InstanceType, Used},
     wanted::{Network, Region},
@@ -176,6 +176,22 @@ impl Aws {
                 Ok(zone.child("HostedZone").map(|zone| zone.text("Name").to_owned()))
             }
             Err(fault) if fault.is_absence() => Ok(None),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Types of the records that `name` has in the zone; none where the account has no such zone.
+    pub(crate) async fn records(&self, zone: &str, name: &str) -> Result<BTreeSet<String>, Fault> {
+        // The list begins with the name's own, and goes on with those behind it.
+        let path = format!("/2013-04-01/hostedzone/{zone}/rrset?name={}.", encoded(name));
+        match self.rest("route53", "us-east-1", "GET", path, Vec::new()).await {
+            Ok(body) => {
+                let answer = Tree::parse(&body).unwrap_or_default();
+                let sets = answer.list("ResourceRecordSets").iter();
+                let own = sets.filter(|set| set.text("Name").trim_end_matches('.') == name);
+                Ok(own.map(|set| set.text("Type").to_owned()).collect())
+            }
+            Err(fault) if fault.is_absence() => Ok(BTreeSet::new()),
             Err(fault) => Err(fault),
         }
     }

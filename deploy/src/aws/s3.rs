@@ -66,7 +66,7 @@ fn path(bucket: &str, key: &str) -> String {
 }
 
 /// RFC 3986 §2.3: what needs no encoding.
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     const OTHERS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
     utf8_percent_encode(text, OTHERS).to_string()
 }

@@ -88,6 +88,22 @@ async fn an_internal_error_of_global_accelerators_is_one_although_its_status_is_
     assert_eq!((names, script.calls.load(Ordering::Relaxed)), (vec!["a".to_owned()], 2));
 }
 
+#[tokio::test]
+async fn the_records_of_a_name_are_its_own() {
+    let sets = "<R><ResourceRecordSets>\
+        <ResourceRecordSet><Name>edge.example.com.</Name><Type>A</Type></ResourceRecordSet>\
+        <ResourceRecordSet><Name>edge.example.com.</Name><Type>TXT</Type></ResourceRecordSet>\
+        <ResourceRecordSet><Name>x.edge.example.com.</Name><Type>CNAME</Type></ResourceRecordSet>\
+        </ResourceRecordSets></R>";
+    let absent = "<E><Error><Code>NoSuchHostedZone</Code><Message>no</Message></Error></E>";
+    for (status, body, wanted) in [(200, sets, vec!["A", "TXT"]), (404, absent, vec![])] {
+        let script =
+            Arc::new(Script { answers: Mutex::new(vec![(status, body)]), calls: AtomicUsize::new(0) });
+        let records = Aws::new(script, Duration::ZERO).records("Z1", "edge.example.com").await.unwrap();
+        assert_eq!(Vec::from_iter(records), wanted, "{body}");
+    }
+}
+
 #[test]
 fn no_answer_is_read_without_a_bound() {
     let deep = "<a>".repeat(40) + &"</a>".repeat(40);

@@ -70,6 +70,10 @@ pub(crate) enum Refusal {
     #[error("edge.name: `{name}` is not in the zone {zone}; give a name under it")]
     OutsideZone { name: String, zone: String },
     #[error(
+        "edge.name: `{name}` has a record of type {kind} in the zone already, and CloudFormation takes over none; leave `[edge]`'s zone and name out, and lead the record to the accelerator by hand once its fleet serves: docs/coming-from-caddy.md, \"A name that is there already\""
+    )]
+    NameIsTaken { name: String, kind: String },
+    #[error(
         "edge.ip_address_type: the accelerator takes no endpoint without IPv6 once it is `DUAL_STACK`, so every fleet comes before it; leave `--region` out"
     )]
     DualStackWithoutAll,
@@ -340,6 +344,28 @@ fn of_edge(refused: &mut Vec<Refusal>, wanted: &Wanted, found: &Found) {
             refused.push(Refusal::OutsideZone { name: name.clone(), zone: zone.to_owned() });
         }
     }
+    if let Some(kind) = taken(wanted, found) {
+        refused.push(Refusal::NameIsTaken { name: name.clone(), kind: kind.to_owned() });
+    }
+}
+
+/// The type of a record that keeps the stack from making its own: one of the same type, or an alias of another name (RFC 1034 §3.6.2). Its own
+/// are no others.
+fn taken<'a>(wanted: &Wanted, found: &'a Found) -> Option<&'a str> {
+    let edge = found.stack(&StackKey::new(Kind::Edge, &wanted.home));
+    let is_now = |parameter: &str, value: &str| {
+        edge.and_then(|edge| edge.parameters.get(parameter)).is_some_and(|now| now == value)
+    };
+    let has_name = is_now("HostedZoneId", &wanted.edge.hosted_zone_id) && is_now("Name", &wanted.edge.name);
+    let makes = |kind: &str| match kind {
+        "A" | "CNAME" => !has_name,
+        "AAAA" => {
+            wanted.edge.ip_address_type == "DUAL_STACK"
+                && !(has_name && is_now("IpAddressType", "DUAL_STACK"))
+        }
+        _ => false,
+    };
+    found.records.iter().map(String::as_str).find(|kind| makes(kind))
 }
 
 const MOST_IDS: usize = 5;

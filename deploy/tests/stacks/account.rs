@@ -128,6 +128,11 @@ impl Account {
         serde_json::from_str(&self.get("/dashboards")).unwrap()
     }
 
+    /// The id of a zone of `example.net` in which the name `taken` has a record.
+    pub(crate) fn zone(&self) -> String {
+        self.get("/zone")
+    }
+
     /// What the double itself answers.
     fn get(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(self.url.trim_start_matches("http://")).unwrap();

@@ -452,6 +452,10 @@ def served(application, calls):
             said = json.dumps(DASHBOARDS if environ["PATH_INFO"] == "/dashboards" else left()).encode()
             start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(said)))])
             return [said]
+        if environ["PATH_INFO"] == "/zone":
+            said = ZONE.encode()
+            start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(said)))])
+            return [said]
         if environ["PATH_INFO"].startswith("/trouble/"):
             _, _, kind, region = environ["PATH_INFO"].split("/")
             for regions in TROUBLE.values():
@@ -516,6 +520,17 @@ def publish():
                 BAD[region] = image
 
 
+def zone():
+    """The id of a zone in which a name has a record already."""
+    route53 = boto3.client("route53", endpoint_url=URL, region_name="us-east-1", **KEYS)
+    made = route53.create_hosted_zone(Name="example.net", CallerReference="zone")["HostedZone"]["Id"].rpartition("/")[2]
+    record = {"Name": "taken.example.net", "Type": "A", "TTL": 60, "ResourceRecords": [{"Value": "192.0.2.9"}]}
+    route53.change_resource_record_sets(
+        HostedZoneId=made, ChangeBatch={"Changes": [{"Action": "CREATE", "ResourceRecordSet": record}]}
+    )
+    return made
+
+
 models.yaml_tag_constructor = tagged
 parsing.clean_json = without_nothing
 parsing.get_model_list = lambda: CloudFormationModel.__subclasses__() + Double.__subclasses__()
@@ -535,5 +550,6 @@ with open(sys.argv[1], "a", encoding="utf-8") as log:
     URL = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     publish()
+    ZONE = zone()
     print(URL, flush=True)
     threading.Event().wait()

@@ -19,7 +19,7 @@ fn two_regions_come_and_change_and_go_and_nothing_is_left() {
     account.describe("0.1.0", &BOTH);
     let empty = account.left();
     let mut calls = plans_change_nothing(&account);
-    calls.extend(a_zone_that_is_not_there_is_looked_for_before_anything_is_changed(&account));
+    calls.extend(a_name_is_looked_for_before_anything_is_changed(&account));
     calls.extend(comes_and_is_well(&account));
     calls.extend(changes_one_region_after_the_other(&account));
     calls.extend(a_region_goes_alone(&account));
@@ -52,11 +52,21 @@ fn plans_change_nothing(account: &Account) -> Vec<Call> {
     all
 }
 
-fn a_zone_that_is_not_there_is_looked_for_before_anything_is_changed(account: &Account) -> Vec<Call> {
-    account.describe_with("0.1.0", &BOTH, "[edge]\nhosted_zone_id = \"Z0\"\nname = \"edge.example.net\"\n");
-    let refused = account.run("deploy");
-    let said = "edge.hosted_zone_id: the account has no zone `Z0`";
-    assert!(refused.code == Some(1) && refused.err.contains(said), "{refused:#?}");
+fn a_name_is_looked_for_before_anything_is_changed(account: &Account) -> Vec<Call> {
+    let zone = account.zone();
+    for (zone, name, said) in [
+        ("Z0", "edge.example.net", "edge.hosted_zone_id: the account has no zone `Z0`"),
+        (
+            zone.as_str(),
+            "taken.example.net",
+            "edge.name: `taken.example.net` has a record of type A in the zone already",
+        ),
+    ] {
+        let edge = format!("[edge]\nhosted_zone_id = \"{zone}\"\nname = \"{name}\"\n");
+        account.describe_with("0.1.0", &BOTH, &edge);
+        let refused = account.run("deploy");
+        assert!(refused.code == Some(1) && refused.err.contains(said), "{refused:#?}");
+    }
     account.describe("0.1.0", &BOTH);
     let calls = account.calls();
     assert!(changes(&calls).is_empty(), "{calls:#?}");

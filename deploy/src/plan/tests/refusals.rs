@@ -214,6 +214,38 @@ fn a_name_in_its_zone_is_taken() {
 }
 
 #[test]
+fn a_name_that_is_there_already_is_refused_unless_it_is_the_stacks_own() {
+    let own = [("HostedZoneId", "Z1"), ("Name", "edge.example.com")];
+    for (records, wanted_type, stacks_type, taken) in [
+        (vec!["A"], "IPV4", None, Some("A")),
+        (vec!["CNAME"], "IPV4", None, Some("CNAME")),
+        (vec!["AAAA"], "IPV4", None, None),
+        (vec!["AAAA"], "DUAL_STACK", None, Some("AAAA")),
+        (vec!["MX", "TXT"], "DUAL_STACK", None, None),
+        (vec!["A"], "IPV4", Some("IPV4"), None),
+        (vec!["A", "AAAA"], "DUAL_STACK", Some("DUAL_STACK"), None),
+        (vec!["A", "AAAA"], "DUAL_STACK", Some("IPV4"), Some("AAAA")),
+    ] {
+        let mut wanted = wanted(&[HOME]);
+        wanted.edge.ip_address_type = wanted_type.to_owned();
+        (wanted.edge.hosted_zone_id, wanted.edge.name) = ("Z1".to_owned(), "edge.example.com".to_owned());
+        let mut found = Found { zone: Some("example.com.".to_owned()), ..empty_account() };
+        found.records = records.iter().map(|kind| (*kind).to_owned()).collect();
+        if let Some(kind) = stacks_type {
+            let parameters = own.into_iter().chain([("IpAddressType", kind)]);
+            let parameters = parameters.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            let stack =
+                FoundStack { status: "CREATE_COMPLETE".to_owned(), parameters, ..FoundStack::default() };
+            found.stacks.insert(key(Kind::Edge, HOME), stack);
+        }
+        let refused = deploy(&wanted, &found, Purpose::Deploy).err().unwrap_or_default();
+        let taken = taken
+            .map(|kind| Refusal::NameIsTaken { name: "edge.example.com".to_owned(), kind: kind.to_owned() });
+        assert_eq!(refused, Vec::from_iter(taken), "{records:?} {wanted_type} {stacks_type:?}");
+    }
+}
+
+#[test]
 fn an_update_is_forbidden_by_what_it_touches_alone() {
     let wanted = with_functions(&[HOME]);
     for (kind, status, forbids) in [
