@@ -16,6 +16,7 @@ REFERRED = {
     ("Fn::GetAtt", "EndpointGroup"): "arn:x:globalaccelerator::x:accelerator/x/listener/x/endpoint-group/x",
     ("Fn::GetAtt", "ServiceRole"): "arn:x:iam::x:role/x",
     ("Ref", "AWS::StackId"): "arn:x:cloudformation:x:x:stack/x/x",
+    ("Ref", "FormerKey"): "arn:x:kms:x:x:key/x",
     ("Ref", "Key"): "arn:x:kms:x:x:key/x",
     ("Ref", "KeyEncryptionKeys"): "arn:x:kms:x:x:key/x",
     ("Ref", "SettingsKey"): "arn:x:kms:x:x:key/x",
@@ -51,6 +52,8 @@ def arn(resource):
     if isinstance(resource, str):
         return resource
     (function, value), = resource.items()
+    if function == "Fn::If":
+        return arn(value[1])
     if function == "Fn::Sub":
         # A parameter's name begins with a slash, as the template demands.
         return re.sub(r"\$\{[^}]*\}", "x", value.replace("${SettingsParameter}", "/x"))

@@ -214,6 +214,8 @@ impl Rollout<'_> {
             Kind::Fleet => {
                 if let Some(region) = self.wanted.regions.get(&key.region) {
                     parameters.extend(self.of_fleet(&key.region, region));
+                    let former = self.former(key, &parameters);
+                    parameters.extend(former);
                 }
             }
         }
@@ -281,6 +283,25 @@ impl Rollout<'_> {
         ]
     }
 
+    /// Tables, and their key, that the fleet has and is about to leave: the instances' role changes within seconds, the instances one after the
+    /// other. The next rollout takes them out.
+    fn former(
+        &self,
+        key: &StackKey,
+        parameters: &BTreeMap<&'static str, Value>,
+    ) -> [(&'static str, Value); 4] {
+        let stack = self.found.stack(key);
+        let now = |name: &str| stack.and_then(|stack| stack.parameters.get(name));
+        // The role names tables of the home region alone.
+        let is_at_home = now("HomeRegion").is_some_and(|now| now == self.wanted.home.as_str());
+        FORMER.map(|(former, name)| {
+            let stays =
+                |now: &String| matches!(parameters.get(name), Some(Value::Known(then)) if then == now);
+            let left = now(name).filter(|now| is_at_home && !stays(now));
+            (former, Value::Known(left.cloned().unwrap_or_default()))
+        })
+    }
+
     /// Where the file names none, the default one; as the fleet has it, while all of that is there. With each new subnet of the default VPC, and
     /// each zone more that offers the type, all instances would be replaced (`UpdatePolicy` goes by the group's subnets).
     fn network(&self, region: &Region, wanted: &RegionWanted) -> Option<Network> {
@@ -295,19 +316,29 @@ impl Rollout<'_> {
         now.filter(is_there).or_else(|| Some(default.clone()))
     }
 
-    /// What the stack says now; what it will say, where it is not there yet, or takes other tables before.
+    /// What the stack says now; what it will say, where it is not there yet, or names another table or key before.
     fn output(&self, key: &StackKey, name: &'static str) -> Value {
-        let now = self.found.output(key, name).filter(|_| !self.takes_other_tables(key));
+        let now = self.found.output(key, name).filter(|_| !self.names_another(key, name));
         now.map_or_else(|| Value::Output(key.clone(), name), |text| Value::Known(text.to_owned()))
     }
 
-    fn takes_other_tables(&self, key: &StackKey) -> bool {
+    fn names_another(&self, key: &StackKey, name: &str) -> bool {
         let Some(stack) = self.found.stack(key).filter(|_| self.purpose == Purpose::Deploy) else {
             return false;
         };
-        let differs = |(name, wanted): &(&'static str, &String)| {
-            stack.parameters.get(*name).is_some_and(|now| now != *wanted)
+        // Of an output's name: `ExistingKey` decides on `Key`.
+        let differs = |(parameter, wanted): &(&'static str, &String)| {
+            parameter.strip_prefix("Existing") == Some(name)
+                && stack.parameters.get(*parameter).is_some_and(|now| now != *wanted)
         };
         key.kind == Kind::Domains && self.wanted.tables.parameters().iter().any(differs)
     }
 }
+
+/// Parameters of the stack `fleet`: what its instances leave, and what they go to.
+const FORMER: [(&str, &str); 4] = [
+    ("FormerCertificatesTable", "CertificatesTable"),
+    ("FormerDomainsTable", "DomainsTable"),
+    ("FormerStateTable", "StateTable"),
+    ("FormerKey", "Key"),
+];

@@ -3,13 +3,15 @@ mod removals;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use aws_policy::{ACCOUNT, Call, template::Template};
+
 use super::*;
 use crate::{
     domain_functions::{DomainFunctions, Verifier},
     found::{Found, FoundPackage, FoundRegion, FoundStack, Image, InstanceType, Used},
     stack::{Kind, StackKey},
     wanted::{
-        ImageChoice, Network, Region, Wanted,
+        ImageChoice, Network, Region, TablesFile, Wanted,
         tests::{described, wanted},
     },
 };
@@ -189,8 +191,9 @@ fn other_tables_reach_fleets_and_functions_with_the_same_plan() {
     let mut wanted = with_functions(&[HOME, AWAY]);
     let found = after(&wanted);
     wanted.tables.certificates = "CaddysTable".to_owned();
+    wanted.tables.domains = "restored".to_owned();
     let said = sentences(&deploy(&wanted, &found, Purpose::Deploy).unwrap()).concat();
-    for (region, stack) in [(HOME, "domains"), (HOME, "fleet"), (AWAY, "fleet")] {
+    for (region, stack) in [(HOME, "domains"), (HOME, "functions"), (HOME, "fleet"), (AWAY, "fleet")] {
         let update = format!("{region}: update gatehouse-prd-{stack}");
         assert!(said.iter().any(|said| said.starts_with(&update)), "{update}: {said:?}");
     }
@@ -198,6 +201,85 @@ fn other_tables_reach_fleets_and_functions_with_the_same_plan() {
         deploy(&wanted, &found, Purpose::Update).unwrap().is_empty(),
         "an update leaves the tables as they are"
     );
+}
+
+/// What a step gives to a fleet in the home region.
+fn given_to_fleet(plan: &Plan) -> &BTreeMap<&'static str, Value> {
+    let of_fleet = plan.waves.iter().flatten().find_map(|step| match step {
+        Step::Change(change) if change.key == key(Kind::Fleet, HOME) => Some(&change.parameters),
+        _ => None,
+    });
+    of_fleet.unwrap()
+}
+
+#[test]
+fn instances_that_are_to_be_replaced_keep_their_rights_on_the_tables_that_they_serve_from() {
+    let mut wanted = wanted(&[HOME]);
+    let found = after(&wanted);
+    let arn_of = |key: &str| format!("arn:aws:kms:eu-central-1:123456789012:key/{key}");
+    wanted.tables = TablesFile {
+        certificates: "restored-certificates".to_owned(),
+        domains: "restored-domains".to_owned(),
+        state: "restored-state".to_owned(),
+        key: arn_of("restored"),
+    };
+    let plan = deploy(&wanted, &found, Purpose::Deploy).unwrap();
+    let given: Vec<_> = given_to_fleet(&plan)
+        .iter()
+        .map(|(name, value)| match value {
+            Value::Known(text) => (*name, text.clone()),
+            Value::Output(_, output) => (*name, format!("the new {output}")),
+            Value::Open(what) => panic!("{what}"),
+        })
+        .collect();
+    let pseudo = [("AWS::Partition", "aws"), ("AWS::AccountId", ACCOUNT), ("AWS::Region", HOME)];
+    let given: Vec<_> = given.iter().map(|(name, text)| (*name, text.as_str())).chain(pseudo).collect();
+    let policy = Template::read(Kind::Fleet.template(), &given).unwrap().policy("InstanceRole").unwrap();
+    let is_granted = |call: &Call| !policy.judge(call).unwrap().is_empty();
+    for which in ["the", "the new"] {
+        let table = |name: &str| format!("arn:aws:dynamodb:{HOME}:{ACCOUNT}:table/{which} {name}");
+        for call in [
+            Call::new("dynamodb:PutItem", table("CertificatesTable")),
+            Call::new("dynamodb:DeleteItem", table("CertificatesTable"))
+                .with("dynamodb:LeadingKeys", ["LOCK-a"]),
+            Call::new("dynamodb:UpdateItem", table("StateTable")),
+            Call::new("dynamodb:Query", table("StateTable/index/due")),
+            Call::new("dynamodb:GetItem", table("DomainsTable")),
+            Call::new("dynamodb:Query", table("DomainsTable/index/feed")),
+            Call::new("dynamodb:Query", table("DomainsTable/index/tenant")),
+            Call::new("kms:Decrypt", format!("{which} Key"))
+                .with("kms:ViaService", [format!("dynamodb.{HOME}.amazonaws.com")]),
+        ] {
+            assert!(is_granted(&call), "{call}");
+        }
+    }
+    assert!(!is_granted(&Call::new(
+        "dynamodb:GetItem",
+        "arn:aws:dynamodb:eu-central-1:123456789012:table/a"
+    )));
+}
+
+#[test]
+fn the_next_rollout_takes_the_rights_on_former_tables_and_one_table_that_changes_leaves_the_others() {
+    let mut wanted = wanted(&[HOME]);
+    let mut found = after(&wanted);
+    wanted.tables.domains = "restored".to_owned();
+    let said = sentences(&deploy(&wanted, &found, Purpose::Deploy).unwrap());
+    let update = "eu-central-1: update gatehouse-prd-fleet: DomainsTable=<DomainsTable of stack domains in \
+                  eu-central-1> FormerDomainsTable=the DomainsTable";
+    assert_eq!(said[1], [update]);
+
+    // As it is then.
+    let domains = found.stacks.get_mut(&key(Kind::Domains, HOME)).unwrap();
+    domains.parameters.insert("ExistingDomainsTable".to_owned(), "restored".to_owned());
+    domains.outputs.insert("DomainsTable".to_owned(), "restored".to_owned());
+    let fleet = found.stacks.get_mut(&key(Kind::Fleet, HOME)).unwrap();
+    fleet.parameters.insert("DomainsTable".to_owned(), "restored".to_owned());
+    fleet.parameters.insert("FormerDomainsTable".to_owned(), "the DomainsTable".to_owned());
+    for purpose in [Purpose::Deploy, Purpose::Update] {
+        let said = sentences(&deploy(&wanted, &found, purpose).unwrap());
+        assert_eq!(said, [["eu-central-1: update gatehouse-prd-fleet: FormerDomainsTable=\"\""]]);
+    }
 }
 
 #[test]
