@@ -2,6 +2,7 @@
 //! Not here: calls (`execute`), what is refused before (`refusal`). Pure.
 
 mod losses;
+mod parameters;
 mod refusal;
 mod removal;
 mod rollout;

@@ -55,6 +55,8 @@ pub(crate) enum Refusal {
          `attach = \"generic\"` under `[guard]` in the settings, or choose another type"
     )]
     NoQueueForGuard { region: Region, instance_type: String },
+    #[error("{field}: `{value}` is none that CloudFormation takes; write it as `{form}` says: {description}")]
+    Parameter { field: String, value: String, form: String, description: String },
     #[error("regions.{region}: there is no default VPC with public subnets; set `vpc` and `subnets`")]
     NoNetwork { region: Region },
     #[error(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Plan, Refusal, StackChange, Step, Value, refusal};
+use super::{Plan, Refusal, StackChange, Step, Value, parameters, refusal};
 use crate::{
     domain_functions::DomainFunctions,
     found::{Found, FoundStack},
@@ -21,7 +21,8 @@ pub(crate) enum Purpose {
 
 /// What has to be done; or everything that forbids it.
 pub(crate) fn deploy(wanted: &Wanted, found: &Found, purpose: Purpose) -> Result<Plan, Vec<Refusal>> {
-    let refused = refusal::of_rollout(wanted, found, purpose);
+    let mut refused = refusal::of_rollout(wanted, found, purpose);
+    refused.extend(parameters::refused(of_file(wanted, purpose)));
     if !refused.is_empty() {
         return Err(refused);
     }
@@ -41,6 +42,18 @@ pub(crate) fn deploy(wanted: &Wanted, found: &Found, purpose: Purpose) -> Result
         plan.then(rollout.changes(Kind::Edge).into_iter().map(Step::Change).collect());
     }
     Ok(plan)
+}
+
+/// The stacks of `purpose` as from nothing, so that what is known is what the file says.
+fn of_file(wanted: &Wanted, purpose: Purpose) -> impl Iterator<Item = StackChange> {
+    let kinds: &[Kind] = match purpose {
+        Purpose::Update => &[Kind::Fleet],
+        Purpose::Deploy => &Kind::ALL,
+    };
+    let nothing = Found::default();
+    let rollout = Rollout { wanted, found: &nothing, purpose };
+    let changes: Vec<_> = kinds.iter().flat_map(|kind| rollout.changes(*kind)).collect();
+    changes.into_iter()
 }
 
 /// Whether an accelerator that is there gets IPv6. It takes none but endpoints that have it ("Endpoints for standard accelerators"), so all fleets

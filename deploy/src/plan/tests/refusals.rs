@@ -1,6 +1,7 @@
 //! What forbids a plan.
 
 use super::*;
+use crate::wanted::RegionWanted;
 
 /// What is refused of a fleet in two regions, after `spoil`.
 fn refused(purpose: Purpose, spoil: impl Fn(&mut Wanted, &mut Found)) -> Vec<String> {
@@ -194,6 +195,66 @@ fn a_type_of_one_cpu_is_refused_where_the_guard_would_be_native() {
         });
         assert_eq!(refused, Vec::from_iter(wanted), "{settings} {parameter}");
     }
+}
+
+#[test]
+fn what_a_template_does_not_take_is_refused_by_its_field() {
+    fn away(wanted: &mut Wanted) -> &mut RegionWanted {
+        wanted.regions.get_mut(&region(AWAY)).unwrap()
+    }
+    fn functions(wanted: &mut Wanted) -> &mut DomainFunctions {
+        wanted.domain_functions.as_mut().unwrap()
+    }
+    let changes: [(fn(&mut Wanted), &str); 15] = [
+        (|wanted| wanted.edge.ip_address_type = "IPV6".to_owned(), "edge.ip_address_type: `IPV6`"),
+        (|wanted| wanted.edge.hosted_zone_id = "z1".to_owned(), "edge.hosted_zone_id: `z1`"),
+        (|wanted| wanted.edge.name = "Edge.example.com".to_owned(), "edge.name: `Edge.example.com`"),
+        (|wanted| wanted.tables.certificates = "a".to_owned(), "tables.certificates: `a`"),
+        (|wanted| wanted.tables.domains = "a b c".to_owned(), "tables.domains: `a b c`"),
+        (|wanted| wanted.tables.state = "a/b".to_owned(), "tables.state: `a/b`"),
+        (|wanted| wanted.tables.key = "alias/a".to_owned(), "tables.key: `alias/a`"),
+        (|wanted| wanted.challenge_zone = "example.com".to_owned(), "challenge_zone: `example.com`"),
+        (
+            |wanted| {
+                let key = "arn:aws:kms:eu-central-1:111122223333:key/a".to_owned();
+                wanted.key_encryption_keys = vec![key, "alias/a".to_owned()];
+            },
+            "key_encryption_keys: `arn:aws:kms:eu-central-1:111122223333:key/a,alias/a`",
+        ),
+        (
+            |wanted| functions(wanted).schedule = "5 minutes".to_owned(),
+            "domain_functions.schedule: `5 minutes` is none that CloudFormation takes; write it as \
+             `^(rate|cron)\\([^)]+\\)$` says: When the checker is woken",
+        ),
+        (
+            |wanted| functions(wanted).alarm_topic = "oncall".to_owned(),
+            "domain_functions.alarm_topic: `oncall`",
+        ),
+        (|wanted| away(wanted).alarm_topic = "oncall".to_owned(), "regions.us-east-1.alarm_topic: `oncall`"),
+        (
+            |wanted| away(wanted).settings_parameter = "gatehouse".to_owned(),
+            "regions.us-east-1.settings_parameter: `gatehouse`",
+        ),
+        (
+            |wanted| away(wanted).settings_key = "alias/a".to_owned(),
+            "regions.us-east-1.settings_key: `alias/a`",
+        ),
+        (|wanted| away(wanted).instance_type = "t4g".to_owned(), "regions.us-east-1.instance_type: `t4g`"),
+    ];
+    for (change, said) in changes {
+        let mut wanted = with_functions(&[HOME, AWAY]);
+        change(&mut wanted);
+        for found in [Found::default(), empty_account()] {
+            let refused = deploy(&wanted, &found, Purpose::Deploy).unwrap_err();
+            let of_it: Vec<_> = refused.iter().map(ToString::to_string).collect();
+            let of_it: Vec<_> = of_it.iter().filter(|text| text.starts_with(said)).collect();
+            assert_eq!(of_it.len(), 1, "{said}: {refused:?}");
+        }
+    }
+    // Of what an update does not touch it says nothing.
+    let mut wanted = wanted(&[HOME]);
+    wanted.tables.domains = "a b c".to_owned();
+    assert!(deploy(&wanted, &Found::default(), Purpose::Update).is_ok());
 }
 
 #[test]
