@@ -99,6 +99,8 @@ pub(crate) struct RegionWanted {
     pub(crate) network: Option<Network>,
     pub(crate) image: ImageChoice,
     pub(crate) instance_type: String,
+    /// `standard` or `unlimited`; empty for AWS's own choice, and for types that do not burst.
+    pub(crate) cpu_credits: String,
     pub(crate) instance_count: u32,
     pub(crate) settings_parameter: String,
     /// ARN of the KMS key of that parameter; empty for AWS's own.
@@ -172,6 +174,7 @@ struct FleetFile {
     function: PathBuf,
     service_role: Option<String>,
     instance_type: Option<String>,
+    cpu_credits: Option<String>,
     instance_count: Option<u32>,
     #[serde(default)]
     challenge_zone: String,
@@ -193,6 +196,7 @@ struct RegionFile {
     subnets: Vec<String>,
     image_id: Option<String>,
     instance_type: Option<String>,
+    cpu_credits: Option<String>,
     instance_count: Option<u32>,
     #[serde(default)]
     settings_parameter: String,
@@ -233,7 +237,11 @@ impl Wanted {
         }
         let function = folder.join(&file.function).into();
         let functions = file.domain_functions.map(|file| DomainFunctions::of(file, &settings, folder));
-        let common = Common { instance_type: file.instance_type, instance_count: file.instance_count };
+        let common = Common {
+            instance_type: file.instance_type,
+            cpu_credits: file.cpu_credits,
+            instance_count: file.instance_count,
+        };
         let mut regions = BTreeMap::new();
         for (name, region) in file.regions {
             let wanted = common.region(&name, region)?;
@@ -319,6 +327,7 @@ impl Wanted {
 /// What a region takes from the whole file.
 struct Common {
     instance_type: Option<String>,
+    cpu_credits: Option<String>,
     instance_count: Option<u32>,
 }
 
@@ -337,10 +346,19 @@ impl Common {
             return Err(WantedError::MetricsSource { region: name.to_owned(), written: file.metrics_source });
         }
         let instance_type = file.instance_type.or_else(|| self.instance_type.clone());
+        let instance_type = instance_type.unwrap_or_else(|| "t4g.micro".to_owned());
+        let cpu_credits = match (is_burstable(&instance_type), file.cpu_credits) {
+            (true, credits) => credits.or_else(|| self.cpu_credits.clone()).unwrap_or_default(),
+            (false, None) => String::new(),
+            (false, Some(_)) => {
+                return Err(WantedError::CpuCredits { region: name.to_owned(), instance_type });
+            }
+        };
         Ok(RegionWanted {
             network,
             image: file.image_id.map_or(ImageChoice::Published, ImageChoice::Id),
-            instance_type: instance_type.unwrap_or_else(|| "t4g.micro".to_owned()),
+            instance_type,
+            cpu_credits,
             instance_count,
             settings_parameter: file.settings_parameter,
             settings_key: file.settings_key,
@@ -394,6 +412,10 @@ pub(crate) enum WantedError {
     )]
     InstanceCount { region: String, count: u32 },
     #[error(
+        "regions.{region}.cpu_credits: `{instance_type}` does not burst; leave it out, or choose a type like `t4g.micro`"
+    )]
+    CpuCredits { region: String, instance_type: String },
+    #[error(
         "regions.{region}.metrics_source: `{written}` is not an IPv4 network of at most 2^24 addresses; write it like `10.0.0.0/16`, or leave it out"
     )]
     MetricsSource { region: String, written: String },
@@ -415,6 +437,13 @@ fn is_network(text: &str) -> bool {
     let Some((address, length)) = text.split_once('/') else { return false };
     let is_length = |number: u8| (8..=32).contains(&number) && number.to_string() == length;
     address.parse::<Ipv4Addr>().is_ok() && length.parse().is_ok_and(is_length)
+}
+
+/// Types of the families `t2`, `t3`, `t3a`, `t4g` ("Burstable performance instances").
+fn is_burstable(instance_type: &str) -> bool {
+    instance_type
+        .strip_prefix('t')
+        .is_some_and(|rest| rest.starts_with(|second: char| second.is_ascii_digit()))
 }
 
 fn is_role(text: &str) -> bool {
@@ -502,6 +531,10 @@ pub(crate) mod tests {
             (format!("{good}metrics_source = \"10.0.0.0/+8\"\n"), "`10.0.0.0/+8` is not"),
             (format!("{good}metrics_source = \"sg-1\"\n"), "write it like `10.0.0.0/16`"),
             (format!("{good}instance_count = 10\n"), "`instance_count = 10`"),
+            (
+                format!("{good}instance_type = \"c7g.large\"\ncpu_credits = \"standard\"\n"),
+                "regions.eu-central-1.cpu_credits: `c7g.large` does not burst",
+            ),
             (format!("{good}[edge]\nname = \"edge.example.com\"\n"), "`hosted_zone_id` and `name`"),
             (format!("service_role = \"deployer\"\n{good}"), "service_role: `deployer` is not a role's ARN"),
             (format!("service_role = \"arn:aws:iam::1:role/a\"\n{good}"), "is not a role's ARN"),
@@ -512,6 +545,20 @@ pub(crate) mod tests {
         ] {
             let error = parse(&text).unwrap_err().to_string();
             assert!(error.contains(named), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn credits_are_chosen_for_types_that_burst() {
+        for (of_fleet, of_region, wanted) in [
+            ("", "", ""),
+            ("cpu_credits = \"standard\"", "", "standard"),
+            ("cpu_credits = \"standard\"", "cpu_credits = \"unlimited\"", "unlimited"),
+            ("cpu_credits = \"standard\"", "instance_type = \"c7g.large\"", ""),
+            ("cpu_credits = \"standard\"", "instance_type = \"trn1.2xlarge\"", ""),
+        ] {
+            let region = described(of_fleet, of_region, &["eu-central-1"]).regions.into_values().next();
+            assert_eq!(region.unwrap().cpu_credits, wanted, "{of_fleet} {of_region}");
         }
     }
 

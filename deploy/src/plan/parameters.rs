@@ -83,7 +83,7 @@ fn field(key: &StackKey, name: &str) -> String {
     }
 }
 
-const FIELDS: [(Kind, &str, &str); 20] = [
+const FIELDS: [(Kind, &str, &str); 21] = [
     (Kind::Domains, "ExistingCertificatesTable", "tables.certificates"),
     (Kind::Domains, "ExistingDomainsTable", "tables.domains"),
     (Kind::Domains, "ExistingStateTable", "tables.state"),
@@ -97,6 +97,7 @@ const FIELDS: [(Kind, &str, &str); 20] = [
     (Kind::Functions, "AlarmTopic", "domain_functions.alarm_topic"),
     (Kind::Fleet, "IpAddressType", "edge.ip_address_type"),
     (Kind::Fleet, "InstanceType", "regions.REGION.instance_type"),
+    (Kind::Fleet, "CpuCredits", "regions.REGION.cpu_credits"),
     (Kind::Fleet, "SettingsParameter", "regions.REGION.settings_parameter"),
     (Kind::Fleet, "SettingsKey", "regions.REGION.settings_key"),
     (Kind::Fleet, "KeyEncryptionKeys", "key_encryption_keys"),

@@ -254,7 +254,7 @@ impl Rollout<'_> {
         ]
     }
 
-    fn of_fleet(&self, region: &Region, wanted: &RegionWanted) -> [(&'static str, Value); 22] {
+    fn of_fleet(&self, region: &Region, wanted: &RegionWanted) -> [(&'static str, Value); 23] {
         let known = |text: &str| Value::Known(text.to_owned());
         let place = self.found.places.get(region);
         let network = self.network(region, wanted);
@@ -276,6 +276,7 @@ impl Rollout<'_> {
             ("ImageId", image.map_or(Value::Open("the image of that version"), Value::Known)),
             ("ImageVersion", known(&self.wanted.image_version)),
             ("InstanceType", known(&wanted.instance_type)),
+            ("CpuCredits", known(&wanted.cpu_credits)),
             ("InstanceCount", Value::Known(wanted.instance_count.to_string())),
             ("Vpc", of_network(vpc)),
             ("Subnets", of_network(subnets)),

@@ -99,7 +99,10 @@ impl Bill {
             "\n{} without taxes, for 30 days; every region at the prices of {}. Free tiers are left out, but the first 100 GB and three dashboards.",
             self.currency, self.region
         );
-        text.push_str("Not in it: a hosted zone, orders of new names, a larger DynamoDB backup, support.\n");
+        text.push_str(
+            "Not in it: a hosted zone, orders of new names, a larger DynamoDB backup, snapshots of images in each region, CPU beyond the credits of a burstable \
+             type (`cpu_credits`), support.\n",
+        );
         for (what, doubt) in
             self.items.iter().filter_map(|item| Some((item.what, item.price.doubt.as_ref()?)))
         {

@@ -184,9 +184,14 @@ fn the_goal_is_missed_and_by_cents_even_without_a_key_on_a_smaller_disk() {
 #[test]
 fn what_is_uncertain_is_marked_and_explained() {
     let text = bill("").text();
-    for line in
-        ["alarms?", "? alarms: undated", "undated     c3x.dev", "every region at the prices of us-east-1"]
-    {
+    for line in [
+        "alarms?",
+        "? alarms: undated",
+        "undated     c3x.dev",
+        "every region at the prices of us-east-1",
+        "snapshots of images in each region",
+        "beyond the credits of a burstable type (`cpu_credits`)",
+    ] {
         assert!(text.contains(line), "{line} in {text}");
     }
     for item in &bill("--gigabytes 1 --regions 2").items {
