@@ -20,8 +20,9 @@
 //!
 //! Auto Scaling (`scaling`) follows its lifecycle with both hooks of `infra/fleet.yaml`: `join` with ABANDON, `leave` with CONTINUE. EC2 takes
 //! two minutes to tell of a machine that is dead or cut off; who is dead is gone without a hook, who is cut off leaves by it. CloudFormation's
-//! rolling update (`world`) is that of the template: one comes, its signal is waited for, one goes; without the signal it goes back. The order
-//! of its steps is taken from the events that it writes, which say no more.
+//! rolling update (`world`) is that of the template: one comes, its signal is waited for, one goes; without the signal it goes back, in the
+//! worst way that AWS's schema of launch templates permits: all are replaced once more. The order of its steps is taken from the events that
+//! it writes, which say no more.
 //!
 //! All these times, the template's, and those of the function are divided by one factor. Not divided are those of Gatehouse itself but
 //! `instance.lifecycle_poll`, and the second that a health check waits for its answer.

@@ -86,21 +86,28 @@ impl World {
         Ok(number)
     }
 
-    /// `AutoScalingRollingUpdate` of the template: one comes, and once it has signalled one goes.
+    /// `AutoScalingRollingUpdate` of the template; back where its first instance does not signal.
     pub(super) fn update(&self, number: usize, template: Template) -> anyhow::Result<Update> {
-        let before = self.change(number, |region| {
+        let before = self.change(number, |region| std::mem::replace(&mut region.group.template, template))?;
+        if self.replace(number, before)? {
+            return Ok(Update::Complete);
+        }
+        self.roll_back(number, before, template)?;
+        Ok(Update::RolledBack)
+    }
+
+    /// For each instance of `before` one comes, and once it has signalled the old one goes. False where the first one does not signal in time.
+    fn replace(&self, number: usize, before: Template) -> anyhow::Result<bool> {
+        let olds = self.change(number, |region| {
             region.signals = Some(BTreeSet::new());
             region.group.desired += 1;
-            std::mem::replace(&mut region.group.template, template)
+            region.group.with(|one| one.template == before)
         })?;
-        let olds = self.change(number, |region| region.group.with(|one| one.template == before))?;
-        let mut outcome = Update::Complete;
         for (done, old) in olds.iter().enumerate() {
             if !self.is_signalled(number, done + 1)? {
                 ensure!(done == 0, "{done} were replaced, and then one failed\n{}", self.history());
-                self.roll_back(number, before)?;
-                outcome = Update::RolledBack;
-                break;
+                self.change(number, |region| region.group.desired -= 1)?;
+                return Ok(false);
             }
             if done + 1 == olds.len() {
                 self.change(number, |region| region.group.desired -= 1)?;
@@ -113,7 +120,7 @@ impl World {
             })?;
         }
         self.change(number, |region| region.signals = None)?;
-        Ok(outcome)
+        Ok(true)
     }
 
     /// Whether so many have signalled before the time is up.
@@ -127,21 +134,26 @@ impl World {
         })
     }
 
-    fn roll_back(&self, number: usize, before: Template) -> anyhow::Result<()> {
+    /// The way back, as bad as it can be: a launch template goes back by one version more, with the former content, which no instance is of
+    /// (AWS's schema of `AWS::EC2::LaunchTemplate` knows no other call for an update than `CreateLaunchTemplateVersion`), and the update policy
+    /// holds for the way back, too. So all are replaced once more.
+    fn roll_back(&self, number: usize, before: Template, bad: Template) -> anyhow::Result<()> {
         self.cloud.lock().note("CloudFormation: no signal in time, goes back");
+        let after = Template { version: bad.version + 1, image: before.image };
         let unwanted = self.change(number, |region| {
-            region.group.desired -= 1;
-            region.group.template = before;
-            region.group.with(|one| one.template != before)
+            region.group.template = after;
+            region.group.with(|one| one.template == bad)
         })?;
         for id in &unwanted {
             self.terminate(number, id)?;
         }
         self.await_in(number, "the end of what came", |region| {
-            let left = region.group.with(|one| one.template != before);
+            let left = region.group.with(|one| one.template == bad);
             ensure!(left.is_empty(), "{left:?}");
             Ok(())
-        })
+        })?;
+        ensure!(self.replace(number, before)?, "nor does the former image signal\n{}", self.history());
+        Ok(())
     }
 
     /// Auto Scaling is to take it out.
