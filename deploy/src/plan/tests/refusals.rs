@@ -13,24 +13,28 @@ fn refused(purpose: Purpose, spoil: impl Fn(&mut Wanted, &mut Found)) -> Vec<Str
 
 type Spoil = fn(&mut Wanted, &mut Found);
 
+/// The stack in the home region is in this state.
+fn state(found: &mut Found, status: &str) {
+    let stack = FoundStack { status: status.to_owned(), ..FoundStack::default() };
+    found.stacks.insert(key(Kind::Domains, HOME), stack);
+}
+
+/// It was made with these parameters.
+fn made(found: &mut Found, kind: Kind, parameters: &[(&str, &str)]) {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    let parameters = parameters.iter().map(owned).collect();
+    let stack = FoundStack { status: "CREATE_COMPLETE".to_owned(), parameters, ..FoundStack::default() };
+    found.stacks.insert(key(kind, HOME), stack);
+}
+
 #[test]
 fn a_refusal_comes_before_any_change() {
     fn place(found: &mut Found) -> &mut FoundRegion {
         found.places.get_mut(&region(AWAY)).unwrap()
     }
-    fn state(found: &mut Found, status: &str) {
-        let stack = FoundStack { status: status.to_owned(), ..FoundStack::default() };
-        found.stacks.insert(key(Kind::Domains, HOME), stack);
-    }
     fn zone(wanted: &mut Wanted) {
         wanted.edge.hosted_zone_id = "Z1".to_owned();
         wanted.edge.name = "edge.example.com".to_owned();
-    }
-    fn made(found: &mut Found, kind: Kind, parameters: &[(&str, &str)]) {
-        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        let parameters = parameters.iter().map(owned).collect();
-        let stack = FoundStack { status: "CREATE_COMPLETE".to_owned(), parameters, ..FoundStack::default() };
-        found.stacks.insert(key(kind, HOME), stack);
     }
     let cases: [(Spoil, &str); 21] = [
         (|_, found| assert!(found.regions.remove(&region(AWAY))), "region: `us-east-1` is none"),
@@ -277,7 +281,7 @@ fn a_name_in_its_zone_is_taken() {
 
 #[test]
 fn a_name_that_is_there_already_is_refused_unless_it_is_the_stacks_own() {
-    let own = [("HostedZoneId", "Z1"), ("Name", "edge.example.com")];
+    let name = "edge.example.com";
     for (records, wanted_type, stacks_type, taken) in [
         (vec!["A"], "IPV4", None, Some("A")),
         (vec!["CNAME"], "IPV4", None, Some("CNAME")),
@@ -290,19 +294,14 @@ fn a_name_that_is_there_already_is_refused_unless_it_is_the_stacks_own() {
     ] {
         let mut wanted = wanted(&[HOME]);
         wanted.edge.ip_address_type = wanted_type.to_owned();
-        (wanted.edge.hosted_zone_id, wanted.edge.name) = ("Z1".to_owned(), "edge.example.com".to_owned());
+        (wanted.edge.hosted_zone_id, wanted.edge.name) = ("Z1".to_owned(), name.to_owned());
         let mut found = Found { zone: Some("example.com.".to_owned()), ..empty_account() };
         found.records = records.iter().map(|kind| (*kind).to_owned()).collect();
         if let Some(kind) = stacks_type {
-            let parameters = own.into_iter().chain([("IpAddressType", kind)]);
-            let parameters = parameters.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-            let stack =
-                FoundStack { status: "CREATE_COMPLETE".to_owned(), parameters, ..FoundStack::default() };
-            found.stacks.insert(key(Kind::Edge, HOME), stack);
+            made(&mut found, Kind::Edge, &[("HostedZoneId", "Z1"), ("Name", name), ("IpAddressType", kind)]);
         }
         let refused = deploy(&wanted, &found, Purpose::Deploy).err().unwrap_or_default();
-        let taken = taken
-            .map(|kind| Refusal::NameIsTaken { name: "edge.example.com".to_owned(), kind: kind.to_owned() });
+        let taken = taken.map(|kind| Refusal::NameIsTaken { name: name.to_owned(), kind: kind.to_owned() });
         assert_eq!(refused, Vec::from_iter(taken), "{records:?} {wanted_type} {stacks_type:?}");
     }
 }
