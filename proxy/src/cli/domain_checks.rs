@@ -14,7 +14,7 @@ use crate::{
         DEFAULT_TENANT, DomainStatus, Tenant,
         checks::{Checks, Finding, Outcome},
     },
-    verification::{Looker, RecordToSet},
+    verification::{LookedAt, Looker, RecordToSet},
 };
 
 /// What was found just now.
@@ -49,7 +49,9 @@ pub(super) async fn check(config: &Config, name: &Pattern, form: Form) -> Result
     let looker = looker(config)?;
     let domain = Access::open(config).await?.domain(name).await?;
     let identities = looker.identities().await;
-    let findings = looker.look(&domain.domain, &domain.tenant, domain.status, identities.as_deref()).await;
+    let Domain { domain: pattern, settings, tenant, status, .. } = &domain;
+    let entry = LookedAt { pattern, settings: *settings, tenant, status: *status };
+    let findings = looker.look(entry, identities.as_deref()).await;
     let failed = findings.iter().filter(|finding| finding.outcome == Outcome::Failed).count();
     print(form, &Found { domain: domain.domain, status: domain.status, findings }, |found| {
         format!("{} is {}\n{}", found.domain, found.status.as_str(), lines(&found.findings))

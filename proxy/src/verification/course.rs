@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::{
     config::{RequiredProof, VerificationConfig},
     domains::admin::Standing,
+    name::Pattern,
     store::{
         domain_table::{
             DomainRecord, DomainStatus,
@@ -64,7 +65,7 @@ impl CourseRules {
         if record.status != DomainStatus::Pending {
             checks.unresolved = old.map(|old| unresolved(old, &checks)).unwrap_or_default();
             let before = old.map_or((0, None), |old| (old.failures, old.away_since));
-            (checks.failures, checks.away_since) = history(before, &checks, now);
+            (checks.failures, checks.away_since) = history(before, &record.pattern, &checks, now);
         }
         let standing = match record.status {
             DomainStatus::Pending => self.pending(record, &checks, now),
@@ -142,13 +143,21 @@ impl CourseRules {
 }
 
 /// Failures in a row, and since when the name leads elsewhere. An answer that did not come changes neither.
-fn history(before: (u32, Option<Micros>), new: &Checks, now: Micros) -> (u32, Option<Micros>) {
+fn history(
+    before: (u32, Option<Micros>),
+    pattern: &Pattern,
+    new: &Checks,
+    now: Micros,
+) -> (u32, Option<Micros>) {
     let (failures, away_since) = before;
-    let dns = new.of(Check::Dns);
-    let away_since = match dns.map(|dns| (dns.outcome, dns.reason)) {
-        Some((Outcome::Failed, Reason::LeadsElsewhere | Reason::NoRecord)) => away_since.or(Some(now)),
-        Some((Outcome::Passed | Outcome::Failed, _)) => None,
-        Some((Outcome::Unknown, _)) | None => away_since,
+    let dns = new.of(Check::Dns).map(|dns| (dns.outcome, dns.reason));
+    let away_since = match (pattern, dns) {
+        (Pattern::Exact(_), Some((Outcome::Failed, Reason::LeadsElsewhere | Reason::NoRecord))) => {
+            away_since.or(Some(now))
+        }
+        (Pattern::Exact(_), Some((Outcome::Unknown, _)) | None) => away_since,
+        // Below a wildcard a name is asked for that nobody uses, and those that are used may each have a record of their own.
+        (Pattern::Exact(_), Some((Outcome::Passed | Outcome::Failed, _))) | (Pattern::Wildcard(_), _) => None,
     };
     let failures = if new.findings.iter().any(Finding::is_failure) {
         failures.saturating_add(1)
@@ -183,7 +192,7 @@ const LONGEST: Duration = Duration::from_hours(1);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{domains::admin::added_for_tests, name::Pattern};
+    use crate::domains::admin::added_for_tests;
 
     const DAY: Duration = Duration::from_hours(24);
     const RULES: CourseRules = CourseRules {
@@ -213,11 +222,21 @@ mod tests {
 
     /// Each look finds the next of `outcomes` of the DNS check, a day after the last; says how the entry stands after each.
     fn followed(rules: CourseRules, status: DomainStatus, outcomes: &[Outcome]) -> Vec<Option<Standing>> {
-        let (mut record, mut checks, mut now) = (record(status), None, start());
+        let found: Vec<_> = outcomes.iter().map(|outcome| finding(Check::Dns, *outcome)).collect();
+        followed_from(rules, record(status), &found)
+    }
+
+    /// The same of `record`, where each look makes one finding.
+    fn followed_from(
+        rules: CourseRules,
+        mut record: DomainRecord,
+        found: &[Finding],
+    ) -> Vec<Option<Standing>> {
+        let (mut checks, mut now) = (None, start());
         let mut said = Vec::new();
-        for outcome in outcomes {
+        for finding in found {
             now = now.more(DAY);
-            let course = rules.follow(&record, checks.as_ref(), vec![finding(Check::Dns, *outcome)], now);
+            let course = rules.follow(&record, checks.as_ref(), vec![finding.clone()], now);
             record.status = match course.standing {
                 None => record.status,
                 Some(Standing::Verified) => DomainStatus::Active,
@@ -310,6 +329,26 @@ mod tests {
         let kept = CourseRules { moved_for: Duration::ZERO, ..RULES };
         let kept = followed(kept, DomainStatus::Active, &[Failed; 60]);
         assert_eq!(kept.iter().flatten().collect::<Vec<_>>(), [&Standing::Failing]);
+    }
+
+    #[test]
+    fn days_away_are_those_on_which_no_name_of_an_entry_leads_here() {
+        let (failing, moved) = (Some(Standing::Failing), Some(Standing::Moved));
+        for (name, reason, at_the_end) in [
+            ("a.example", Reason::LeadsElsewhere, moved),
+            ("a.example", Reason::NoRecord, moved),
+            ("a.example", Reason::LeadsPartlyHere, None),
+            ("*.a.example", Reason::LeadsElsewhere, None),
+            ("*.a.example", Reason::NoRecord, None),
+        ] {
+            let entry =
+                DomainRecord { pattern: Pattern::parse(name).unwrap(), ..record(DomainStatus::Active) };
+            let found = Finding { reason, ..finding(Check::Dns, Outcome::Failed) };
+            let said = followed_from(RULES, entry, &vec![found; 8]);
+            let mut expected = [None; 8];
+            (expected[2], expected[7]) = (failing, at_the_end);
+            assert_eq!(said, expected, "{name} {reason:?}");
+        }
     }
 
     #[test]

@@ -105,6 +105,20 @@ pub(super) fn passed_on(pattern: &Pattern) -> Finding {
     Finding { check: Check::Dns, outcome: Outcome::Passed, reason: Reason::PassedOn, detail, remedy: None }
 }
 
+/// What the entry of a pair comes to whose `own` name fails to lead here, by where the `other` name leads: the pair has left only while neither
+/// leads here.
+pub(super) fn of_pair(own: Finding, other: Finding) -> Finding {
+    match (other.outcome, other.reason) {
+        (Outcome::Passed, _) | (Outcome::Failed, Reason::LeadsPartlyHere) => {
+            let detail = format!("{}; {}", own.detail, other.detail);
+            Finding { reason: Reason::LeadsPartlyHere, detail, ..own }
+        }
+        // It may lead here.
+        (Outcome::Unknown, _) => other,
+        (Outcome::Failed, _) => own,
+    }
+}
+
 /// Whether the ownership record of `pattern` is there, and says that `tenant` may have it.
 pub(super) fn ownership(
     pattern: &Pattern,

@@ -11,7 +11,7 @@ use super::{
     edge::{Edge, RecordToSet, ownership_name},
     http::edge_behind,
     https::handshake,
-    judge::{self, Answer, Route},
+    judge::{self, Answer},
     zone::{Zone, candidates},
 };
 use crate::{
@@ -19,12 +19,25 @@ use crate::{
     clock,
     config::{Config, DomainSettings, IssuerConfig, RequiredProof},
     domains::admin::Permits,
-    name::Pattern,
+    name::{Pattern, ServerName},
     store::domain_table::{
         DomainStatus,
         checks::{Finding, Outcome, Reason},
     },
 };
+
+/// An entry whose name is looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct LookedAt<'a> {
+    /// What it covers.
+    pub pattern: &'a Pattern,
+    /// By which it may speak for the other name of a pair.
+    pub settings: DomainSettings,
+    /// Whose it is.
+    pub tenant: &'a str,
+    /// Whether it is served.
+    pub status: DomainStatus,
+}
 
 /// Looks at names as their clients and CAs see them.
 #[derive(Clone)]
@@ -103,19 +116,23 @@ impl Looker {
         Some(identities)
     }
 
-    /// Looks at the name of an entry of `tenant` and `status`. `identities` are those of our CAs ([`Looker::identities`]).
-    pub async fn look(
-        &self,
-        pattern: &Pattern,
-        tenant: &str,
-        status: DomainStatus,
-        identities: Option<&[String]>,
-    ) -> Vec<Finding> {
+    /// Looks at the name of `entry`, and where it is served at both of a pair. `identities` are those of our CAs ([`Looker::identities`]).
+    pub async fn look(&self, entry: LookedAt<'_>, identities: Option<&[String]>) -> Vec<Finding> {
+        let LookedAt { pattern, settings, tenant, status } = entry;
         let addresses = self.edge_addresses().await;
         let mut findings = self.dns_findings(pattern, tenant, identities, &addresses).await;
-        let leads_here = findings.first().is_some_and(|dns| dns.outcome == Outcome::Passed);
-        if leads_here && status.is_served() {
-            findings.extend(self.https_finding(pattern, &addresses).await);
+        if !status.is_served() {
+            return findings;
+        }
+        if let Some(dns) = findings.first_mut() {
+            if dns.outcome == Outcome::Passed {
+                findings.extend(self.https_finding(pattern, &addresses).await);
+            } else if dns.outcome == Outcome::Failed
+                && let Some(other) = settings.counterpart(pattern)
+            {
+                let other = self.traffic_finding(&Pattern::Exact(other), &addresses).await;
+                *dns = judge::of_pair(dns.clone(), other);
+            }
         }
         findings
     }
@@ -143,9 +160,7 @@ impl Looker {
         identities: Option<&[String]>,
         addresses: &BTreeSet<IpAddr>,
     ) -> Vec<Finding> {
-        let route = self.dns.route(&probe_name(pattern)).await;
-        let dns = judge::dns(pattern, &self.edge, addresses, &route);
-        let mut findings = vec![self.unless_passed_on(pattern, dns, route).await];
+        let mut findings = vec![self.traffic_finding(pattern, addresses).await];
         if self.required == RequiredProof::Txt {
             let texts = self.dns.texts(&ownership_name(pattern)).await;
             findings.push(judge::ownership(pattern, &self.edge, tenant, &texts));
@@ -166,14 +181,18 @@ impl Looker {
         Some(judge::https(pattern, &handshake, clock::wall()))
     }
 
-    /// `dns`, unless the server that the name leads to passes requests on to the edge.
-    async fn unless_passed_on(&self, pattern: &Pattern, dns: Finding, route: Answer<Route>) -> Finding {
-        let (Pattern::Exact(name), Reason::LeadsElsewhere, Answer::Found(route)) =
-            (pattern, dns.reason, route)
+    /// Where the name leads.
+    async fn traffic_finding(&self, pattern: &Pattern, addresses: &BTreeSet<IpAddr>) -> Finding {
+        let name = probe_name(pattern);
+        let route = self.dns.route(&name).await;
+        let dns = judge::dns(pattern, &self.edge, addresses, &route);
+        let (Reason::LeadsElsewhere, Answer::Found(route), Ok(name)) =
+            (dns.reason, route, ServerName::parse(&name))
         else {
             return dns;
         };
-        let behind = edge_behind(name, route.addresses, &self.permits).await;
+        // The server there may pass requests on to the edge.
+        let behind = edge_behind(&name, route.addresses, &self.permits).await;
         if behind.is_some_and(|edge| self.edge.is_called(&edge)) { judge::passed_on(pattern) } else { dns }
     }
 }

@@ -7,7 +7,7 @@ use tracing::info;
 
 use super::{
     course::{Course, CourseRules},
-    look::Looker,
+    look::{LookedAt, Looker},
 };
 use crate::{
     clock,
@@ -52,8 +52,9 @@ impl NameCheck {
         entry: &Unchecked,
         identities: Option<&[String]>,
     ) -> Result<(Checks, Option<Standing>), StoreError> {
-        let DomainRecord { pattern, tenant, status, version, .. } = &entry.record;
-        let findings = self.looker.look(pattern, tenant, *status, identities).await;
+        let DomainRecord { pattern, settings, tenant, status, version, .. } = &entry.record;
+        let looked_at = LookedAt { pattern, settings: *settings, tenant, status: *status };
+        let findings = self.looker.look(looked_at, identities).await;
         let now = Micros::of(clock::wall());
         let Course { checks, standing } = self.rules.follow(&entry.record, entry.old.as_ref(), findings, now);
         // Before the status, so that who sees the new one sees why.

@@ -189,6 +189,12 @@ fn a_name_behind_another_server_is_verified_by_what_that_server_passes_on() {
     assert_eq!(finding(&shown, "dns")["reason"], "passed_on", "{shown}");
     // The CA's validation passes through it, too.
     assert_served(&edge, SHOP);
+
+    // Below a wildcard it is asked for the name that the edge looks at.
+    lead(&edge, "gatehouse-check.customer.test", CLIENT);
+    a.command(&["domain", "add", "*.customer.test"]).unwrap();
+    let shown = wait_for_status(&a, "*.customer.test", "active", Duration::from_secs(40));
+    assert_eq!(finding(&shown, "dns")["reason"], "passed_on", "{shown}");
 }
 
 #[test]

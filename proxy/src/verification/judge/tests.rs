@@ -74,6 +74,38 @@ fn a_name_leads_here_by_an_alias_or_by_addresses_of_the_edge_alone() {
 }
 
 #[test]
+fn a_pair_is_away_only_while_neither_of_its_names_leads_here() {
+    let edge_addresses = BTreeSet::from(["192.0.2.10".parse().unwrap()]);
+    let of = |name: &str, answer: &Answer<Route>| dns(&pattern(name), &edge(), &edge_addresses, answer);
+    let (here, away) = (route(&["edge.example.net"], &["192.0.2.10"]), route(&[], &["203.0.113.9"]));
+    for (own, other, expected) in [
+        (
+            &away,
+            &here,
+            "Failed LeadsPartlyHere: `a.example` leads to 203.0.113.9; `www.a.example` leads to `edge.example.net`",
+        ),
+        (
+            &Answer::Nothing,
+            &here,
+            "Failed LeadsPartlyHere: `a.example` has no CNAME, A or AAAA record; `www.a.example` leads",
+        ),
+        (
+            &away,
+            &route(&[], &["192.0.2.10", "203.0.113.9"]),
+            "Failed LeadsPartlyHere: `a.example` leads to 203.0.113.9; `www.",
+        ),
+        (&away, &away, "Failed LeadsElsewhere: `a.example` leads to 203.0.113.9; set"),
+        (&away, &Answer::Nothing, "Failed LeadsElsewhere: `a.example` leads to 203.0.113.9; set"),
+        (&Answer::Nothing, &Answer::Nothing, "Failed NoRecord: `a.example` has no"),
+        (&away, &silent(), "Unknown NoAnswer: no answer from the DNS servers of `www.a.example`"),
+    ] {
+        let found = of_pair(of("a.example", own), of("www.a.example", other));
+        assert!(line(&found).starts_with(expected), "{own:?} {other:?}: {}", line(&found));
+        assert_eq!(found.remedy.is_some(), found.outcome == Outcome::Failed);
+    }
+}
+
+#[test]
 fn ownership_is_proven_by_the_record_of_this_tenant_among_others() {
     let name = pattern("shop.customer.example");
     let value = edge().ownership_value(&name, "t");
