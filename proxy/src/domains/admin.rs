@@ -199,10 +199,10 @@ pub fn decide(
             let shared = authority::check_pair(request, entry, &new, others, (sources, rules))?;
             let mut warnings = servable::check(pattern, target.as_ref(), new.settings, rules)?;
             servable::check_for(&request.by, pattern, &warnings)?;
-            if others.overlap != Overlap::Nothing || shared.is_some() {
+            if others.overlap.is_with_another() || shared.is_some() {
                 warnings.push(Warning::Overlap);
             }
-            let is_served = entry.is_none() && authority::is_served_in_pair(&new, others, rules);
+            let is_served = entry.is_none() && authority::is_served_by_another(&new, others, rules);
             let is_waived = *proof == Proof::Waived || is_served;
             let required = if is_waived { RequiredProof::None } else { rules.required };
             let new = DomainRecord { status: status_of(entry, &new, required), ..new };

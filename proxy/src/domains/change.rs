@@ -247,7 +247,7 @@ async fn living(store: &Store, pattern: Option<&Pattern>) -> Result<Option<Domai
     Ok(Box::pin(domain_table::living(store, pattern)).await?)
 }
 
-/// Whether a new entry would share names with another tenant's. For one that is there already it was decided before.
+/// Which entry a new one would share names with. For one that is there already it was decided before.
 async fn overlap(
     store: &Store,
     request: &Request,
@@ -283,6 +283,7 @@ async fn overlap(
         Some(own) if own.status == DomainStatus::Suspended && request.by.tenant().is_some() => {
             Overlap::UnderSuspended
         }
+        Some(own) if own.status.is_served() => Overlap::UnderServed,
         Some(_) | None => Overlap::Nothing,
     })
 }
@@ -307,7 +308,7 @@ static SEARCHES: Semaphore = Semaphore::const_new(1);
 pub(super) mod tests {
     use super::{super::admin::added, *};
     use crate::{
-        config::DomainSettings,
+        config::{DomainSettings, RequiredProof},
         store::{
             Consistency,
             state_table::{self, LogDay},
@@ -336,7 +337,7 @@ pub(super) mod tests {
             entry_tls: std::collections::BTreeSet::new(),
             reserved: Vec::new(),
             audit_kept: Duration::from_hours(24),
-            required: crate::config::RequiredProof::None,
+            required: RequiredProof::None,
             quotas: admin::Quotas::default(),
         }
     }
@@ -505,5 +506,31 @@ pub(super) mod tests {
         assert!(is_refused, "{refused:?}");
         let operator = by(admin::Authority::Operator);
         administer(&store, &asked(operator), TABLE, &lenient(), &Unknown).await.unwrap();
+    }
+    #[tokio::test]
+    async fn a_name_that_the_own_wildcard_serves_is_not_taken_down_by_an_entry_of_its_own() {
+        use DomainStatus::{Active, Failing, Pending};
+        let below = Pattern::parse("vip.a.example").unwrap();
+        for (status, of, expected) in [
+            (Active, "acme", Active),
+            (Failing, "acme", Active),
+            (Pending, "acme", Pending),
+            (Active, "zeta", Pending),
+        ] {
+            for required in [RequiredProof::Dns, RequiredProof::Txt] {
+                let store = in_memory().await;
+                let wildcard = DomainRecord { status, tenant: of.to_owned(), ..record("*.a.example") };
+                domain_table::put(&store, &wildcard, 0).await.unwrap();
+                let mut request = addition(&below, Target::parse("http://10.0.0.7").ok());
+                if let Wanted::Present { tenant, .. } = &mut request.wanted {
+                    *tenant = "acme".parse().ok();
+                }
+                let rules = Rules { required, ..lenient() };
+                let added = administer(&store, &request, TABLE, &rules, &Unknown).await.unwrap();
+                assert_eq!(added.record.status, expected, "{required} below {status:?} of {of}");
+                let is_warned = added.report.warnings.contains(&admin::Warning::Overlap.to_string());
+                assert_eq!(is_warned, of == "zeta", "{:?}", added.report.warnings);
+            }
+        }
     }
 }

@@ -34,24 +34,26 @@ pub enum ExpectedVersion {
     OneOf(Vec<u64>),
 }
 
-/// Whether an entry of another tenant shares names with the one that is asked for.
+/// Whether another entry shares names with the one that is asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Overlap {
-    /// None does.
+    /// None does, or none that decides anything.
     #[default]
     Nothing,
-    /// A wildcard covers it.
+    /// A wildcard of another tenant covers it.
     UnderWildcard,
-    /// It is a wildcard, and covers names.
+    /// It is a wildcard, and covers names of another tenant.
     OverNames,
-    /// None does; but a wildcard of the same tenant covers it, which is suspended.
+    /// A wildcard of the same tenant covers it, which is suspended.
     UnderSuspended,
+    /// A wildcard of the same tenant covers it, and serves it.
+    UnderServed,
 }
 
 /// Entries that share names with the one that is asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Others {
-    /// Of another tenant, with the entry's own name.
+    /// With the entry's own name.
     pub overlap: Overlap,
     /// That of the other name of its pair, whoever has it; tombstones apart.
     pub counterpart: Option<DomainRecord>,
@@ -118,6 +120,16 @@ impl Requester {
     #[must_use]
     pub fn may_work_with(&self, tenant: &str) -> bool {
         self.tenant().is_none_or(|own| own.as_str() == tenant)
+    }
+}
+
+impl Overlap {
+    /// Whether names are shared with another tenant.
+    pub(super) fn is_with_another(self) -> bool {
+        match self {
+            Self::UnderWildcard | Self::OverNames => true,
+            Self::Nothing | Self::UnderSuspended | Self::UnderServed => false,
+        }
     }
 }
 
@@ -203,7 +215,7 @@ pub(super) fn check_free(
         return Err(AuthorityRefusal::Asked(pattern.clone()).into());
     }
     match overlap {
-        Overlap::Nothing => Ok(()),
+        Overlap::Nothing | Overlap::UnderServed => Ok(()),
         Overlap::UnderSuspended => Err(AuthorityRefusal::Suspension(pattern.clone()).into()),
         Overlap::UnderWildcard | Overlap::OverNames => Err(AuthorityRefusal::Overlap(pattern.clone()).into()),
     }
@@ -277,9 +289,12 @@ fn check_suspended_pair(
     }
 }
 
-/// Whether an entry of the same tenant serves the name of `new` already, as the other name of its pair, and on a proof that holds for it: `new`,
-/// which decides from now on, would take it down until its own proof came.
-pub(super) fn is_served_in_pair(new: &DomainRecord, others: &Others, rules: &Rules) -> bool {
+/// Whether an entry of the same tenant serves the name of `new` already, as a wildcard or as the other name of its pair, and on a proof that holds
+/// for it: `new`, which decides from now on, would take it down until its own proof came.
+pub(super) fn is_served_by_another(new: &DomainRecord, others: &Others, rules: &Rules) -> bool {
+    if others.overlap == Overlap::UnderServed {
+        return true;
+    }
     let is_pair = |other: &&DomainRecord| other.tenant == new.tenant && other.settings.is_pair();
     let is_served = others.counterpart.as_ref().filter(is_pair).is_some_and(|other| other.status.is_served());
     // Who has a name has those below it, and not the one above.
