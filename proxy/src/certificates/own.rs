@@ -246,6 +246,12 @@ pub(super) fn is_brought(list: &OwnCertificates, pattern: &Pattern, now: SystemT
     list.get(pattern).is_some_and(|own| now < own.not_after)
 }
 
+/// Whether `list` has a valid one for every name of `pattern`, so that nothing is ordered for it.
+#[must_use]
+pub fn is_covered(list: &OwnCertificates, pattern: &Pattern, now: SystemTime) -> bool {
+    pattern.patterns().any(|pattern| is_brought(list, &pattern, now))
+}
+
 /// What was added to the list, removed from it, or replaced.
 fn changed<'a>(before: &'a OwnCertificates, list: &'a OwnCertificates) -> Vec<&'a Pattern> {
     before.keys().chain(list.keys()).filter(|pattern| before.get(pattern) != list.get(pattern)).collect()

@@ -37,7 +37,7 @@ use crate::{
         Engine, Store,
         certificate_table::IssuerKey,
         instant::Micros,
-        state_table::{OwnCertificates, TokenRecord, find_own},
+        state_table::{self, OwnCertificates, TokenRecord, find_own},
     },
     webhooks::standing::{WebhookStanding, standings},
 };
@@ -136,6 +136,15 @@ impl Access {
             Self::Instance(client) => Ok(client.certificates(after, limit).await?),
             Self::Tables(tables) => Ok(table::certificates(&tables.store, after, limit).await?),
         }
+    }
+
+    /// The operator's own, by what they are for.
+    pub(super) async fn own_certificates(&self) -> Result<OwnCertificates, CommandError> {
+        let own = self.certificates(None, 1).await?.own.into_iter().map(|row| {
+            let not_after = row.not_after.at();
+            (row.name, state_table::OwnCertificate { serial: row.serial, not_after })
+        });
+        Ok(own.collect())
     }
 
     pub(super) async fn retry(&self, name: &Pattern) -> Result<Retried, CommandError> {

@@ -14,7 +14,7 @@ use crate::{
         DEFAULT_TENANT, DomainStatus, Tenant,
         checks::{Checks, Finding, Outcome},
     },
-    verification::{LookedAt, Looker, RecordToSet},
+    verification::{LookedAt, Looker, RecordToSet, leave_out_caa_of_own},
 };
 
 /// What was found just now.
@@ -47,11 +47,13 @@ pub(super) async fn records(
 /// Looks at a name.
 pub(super) async fn check(config: &Config, name: &Pattern, form: Form) -> Result<(), CommandError> {
     let looker = looker(config)?;
-    let domain = Access::open(config).await?.domain(name).await?;
+    let access = Access::open(config).await?;
+    let domain = access.domain(name).await?;
     let identities = looker.identities().await;
     let Domain { domain: pattern, settings, tenant, status, .. } = &domain;
     let entry = LookedAt { pattern, settings: *settings, tenant, status: *status };
-    let findings = looker.look(entry, identities.as_deref()).await;
+    let mut findings = looker.look(entry, identities.as_deref()).await;
+    leave_out_caa_of_own(&mut findings, pattern, access.own_certificates()).await?;
     let failed = findings.iter().filter(|finding| finding.outcome == Outcome::Failed).count();
     print(form, &Found { domain: domain.domain, status: domain.status, findings }, |found| {
         format!("{} is {}\n{}", found.domain, found.status.as_str(), lines(&found.findings))

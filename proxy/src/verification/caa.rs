@@ -27,31 +27,35 @@ pub(super) struct CaaRecords {
 pub(super) enum CaaVerdict {
     /// One of them may issue.
     Permitted,
-    /// None may; these may.
-    Forbidden(Vec<String>),
+    /// None may.
+    Forbidden {
+        /// By records of which property, `issue` or `issuewild`.
+        tag: &'static str,
+        /// Who may.
+        others: Vec<String>,
+    },
 }
 
 impl CaaRecords {
-    /// Whether a CA that calls itself one of `identities` may issue for `pattern`.
+    /// Whether a CA that calls itself one of `identities` may issue a certificate of `pattern`.
     #[must_use]
     pub(super) fn judge(&self, pattern: &Pattern, identities: &[String]) -> CaaVerdict {
         // §4.1: a property that is not known, and critical, forbids.
         let unknown =
             |record: &CaaRecord| record.is_critical && !KNOWN.contains(&&*record.tag.to_ascii_lowercase());
         if self.records.iter().any(unknown) {
-            return CaaVerdict::Forbidden(Vec::new());
+            return CaaVerdict::Forbidden { tag: ISSUE, others: Vec::new() };
         }
         // §4.3: for a wildcard `issuewild` stands in the place of `issue`, if there is any.
-        let wild = self.issuers("issuewild");
-        let issuers = match (pattern, wild) {
-            (Pattern::Wildcard(_), Some(wild)) => Some(wild),
-            (Pattern::Wildcard(_) | Pattern::Exact(_), _) => self.issuers("issue"),
+        let (tag, issuers) = match (pattern, self.issuers(ISSUE_WILD)) {
+            (Pattern::Wildcard(_), Some(wild)) => (ISSUE_WILD, Some(wild)),
+            (Pattern::Wildcard(_) | Pattern::Exact(_), _) => (ISSUE, self.issuers(ISSUE)),
         };
         // Records of other kinds restrict nothing (§4.2).
-        let Some(issuers) = issuers else { return CaaVerdict::Permitted };
+        let Some(others) = issuers else { return CaaVerdict::Permitted };
         let is_ours =
             |issuer: &String| identities.iter().any(|identity| identity.eq_ignore_ascii_case(issuer));
-        if issuers.iter().any(is_ours) { CaaVerdict::Permitted } else { CaaVerdict::Forbidden(issuers) }
+        if others.iter().any(is_ours) { CaaVerdict::Permitted } else { CaaVerdict::Forbidden { tag, others } }
     }
 
     /// Whom the records of `tag` name; an empty value names nobody (§4.2). `None` where there is no such record.
@@ -65,7 +69,9 @@ impl CaaRecords {
     }
 }
 
-const KNOWN: [&str; 3] = ["issue", "issuewild", "iodef"];
+const ISSUE: &str = "issue";
+const ISSUE_WILD: &str = "issuewild";
+const KNOWN: [&str; 3] = [ISSUE, ISSUE_WILD, "iodef"];
 /// Of more CAs than these nobody reads.
 const MOST_SHOWN: usize = 16;
 
@@ -86,8 +92,11 @@ mod tests {
     /// The examples of RFC 8659 §4, with CAs of ours.
     #[test]
     fn records_are_read_as_the_rfc_says() {
-        let forbidden =
-            |issuers: &[&str]| CaaVerdict::Forbidden(issuers.iter().map(ToString::to_string).collect());
+        let by = |tag, issuers: &[&str]| CaaVerdict::Forbidden {
+            tag,
+            others: issuers.iter().map(ToString::to_string).collect(),
+        };
+        let forbidden = |issuers: &[&str]| by("issue", issuers);
         let exact = "a.example";
         for (name, records, verdict) in [
             (exact, vec![(false, "issue", "letsencrypt.org")], CaaVerdict::Permitted),
@@ -103,7 +112,7 @@ mod tests {
             (
                 "*.a.example",
                 vec![(false, "issue", "letsencrypt.org"), (false, "issuewild", ";")],
-                forbidden(&[]),
+                by("issuewild", &[]),
             ),
             (
                 "*.a.example",

@@ -47,6 +47,13 @@ pub(crate) fn cname(alias: &str, of: &str) -> Record {
     Record::from_rdata(name(alias), 60, RData::CNAME(rdata::CNAME(name(of))))
 }
 
+/// A CAA record of `at`, which has a final dot.
+pub(crate) fn caa(at: &str, tag: &str, value: &str) -> Record {
+    let mut caa = rdata::CAA::new_issue(false, None, Vec::new());
+    (caa.tag, caa.value) = (tag.to_owned(), value.as_bytes().to_vec());
+    Record::from_rdata(name(at), 60, RData::CAA(caa))
+}
+
 fn name(text: &str) -> Name {
     Name::from_ascii(text).unwrap()
 }

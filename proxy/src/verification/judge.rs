@@ -150,7 +150,7 @@ pub(super) fn ownership(
     }
 }
 
-/// Whether a CA of ours, called by one of `identities`, may issue for `pattern`.
+/// Whether a CA of ours, called by one of `identities`, may issue a certificate of `pattern`.
 pub(super) fn caa(pattern: &Pattern, identities: &[String], answer: &Answer<CaaRecords>) -> Finding {
     let of = |outcome, reason, detail, remedy| Finding { check: Check::Caa, outcome, reason, detail, remedy };
     match answer {
@@ -162,7 +162,7 @@ pub(super) fn caa(pattern: &Pattern, identities: &[String], answer: &Answer<CaaR
                 let detail = format!("the CAA records of `{}` permit our CA", records.at);
                 of(Outcome::Passed, Reason::Permitted, detail, None)
             }
-            CaaVerdict::Forbidden(others) => {
+            CaaVerdict::Forbidden { tag, others } => {
                 let others = if others.is_empty() { "no CA".to_owned() } else { others.join(", ") };
                 let ours = identities.join(" or ");
                 let detail = format!(
@@ -170,7 +170,7 @@ pub(super) fn caa(pattern: &Pattern, identities: &[String], answer: &Answer<CaaR
                     records.at
                 );
                 let identity = identities.first().map(String::as_str).unwrap_or_default();
-                let remedy = format!("add the CAA record `{} CAA 0 issue \"{identity}\"`", records.at);
+                let remedy = format!("add the CAA record `{} CAA 0 {tag} \"{identity}\"`", records.at);
                 of(Outcome::Failed, Reason::Forbidden, detail, Some(remedy))
             }
         },

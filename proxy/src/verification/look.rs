@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    future::Future,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -15,14 +16,17 @@ use super::{
     zone::{Zone, candidates},
 };
 use crate::{
-    certificates::issuer_directory,
+    certificates::{issuer_directory, order_subject, own::is_covered},
     clock,
-    config::{Config, DomainSettings, IssuerConfig, RequiredProof},
+    config::{CertificatesConfig, Config, DomainSettings, RequiredProof},
     domains::admin::Permits,
     name::{Pattern, ServerName},
-    store::domain_table::{
-        DomainStatus,
-        checks::{Finding, Outcome, Reason},
+    store::{
+        domain_table::{
+            DomainStatus,
+            checks::{Check, Finding, Outcome, Reason},
+        },
+        state_table::OwnCertificates,
     },
 };
 
@@ -39,13 +43,27 @@ pub struct LookedAt<'a> {
     pub status: DomainStatus,
 }
 
+/// Takes from `findings` what CAA records say, where a certificate of the operator's `own` covers `pattern`, so that none is ordered. They are
+/// asked for only where the records forbid one.
+pub async fn leave_out_caa_of_own<E>(
+    findings: &mut Vec<Finding>,
+    pattern: &Pattern,
+    own: impl Future<Output = Result<OwnCertificates, E>>,
+) -> Result<(), E> {
+    let is_forbidden = |finding: &Finding| finding.check == Check::Caa && finding.is_failure();
+    if findings.iter().any(is_forbidden) && is_covered(&own.await?, pattern, clock::wall()) {
+        findings.retain(|finding| finding.check != Check::Caa);
+    }
+    Ok(())
+}
+
 /// Looks at names as their clients and CAs see them.
 #[derive(Clone)]
 pub struct Looker {
     edge: Edge,
     dns: Dns,
     required: RequiredProof,
-    issuers: Vec<IssuerConfig>,
+    certificates: CertificatesConfig,
     https_port: u16,
     permits: Permits,
 }
@@ -58,7 +76,7 @@ impl Looker {
             edge,
             dns: Dns::new(&config.verification.resolvers)?,
             required: config.verification.required,
-            issuers: config.certificates.issuers.clone(),
+            certificates: config.certificates.clone(),
             https_port,
             permits,
         }))
@@ -106,7 +124,7 @@ impl Looker {
     /// them does not answer.
     pub async fn identities(&self) -> Option<Vec<String>> {
         let mut identities = Vec::new();
-        for issuer in &self.issuers {
+        for issuer in &self.certificates.issuers {
             match issuer_directory(issuer).await {
                 Ok(directory) => identities.extend(directory.caa_identities().map(str::to_owned)),
                 // One that may be permitted is not to be taken for forbidden.
@@ -169,10 +187,22 @@ impl Looker {
             None => findings.push(judge::caa_unknown()),
             Some([]) => {}
             Some(identities) => {
-                findings.push(judge::caa(pattern, identities, &self.dns.caa(pattern.name().as_str()).await));
+                let subject = self.order_subject(pattern);
+                let records = self.dns.caa(subject.name().as_str()).await;
+                findings.push(judge::caa(&subject, identities, &records));
             }
         }
         findings
+    }
+
+    /// What certificates of `pattern` are ordered for: below a wildcard that the settings do not list, each name has its own.
+    fn order_subject(&self, pattern: &Pattern) -> Pattern {
+        let is_listed = |wildcard| self.certificates.wildcards.iter().any(|listed| listed.name == *wildcard);
+        match pattern {
+            Pattern::Wildcard(suffix) if !is_listed(pattern) => Pattern::Exact(suffix.clone()),
+            // What the operator has brought is none that is ordered.
+            _ => order_subject(&self.certificates, &OwnCertificates::new(), pattern, clock::wall()),
+        }
     }
 
     async fn https_finding(&self, pattern: &Pattern, addresses: &BTreeSet<IpAddr>) -> Option<Finding> {
@@ -205,5 +235,61 @@ fn probe_name(pattern: &Pattern) -> String {
     match pattern {
         Pattern::Exact(name) => name.to_string(),
         Pattern::Wildcard(suffix) => format!("gatehouse-check.{suffix}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        config::{HostedZoneId, WildcardCertificate},
+        verification::fixture::{caa, dns_server},
+    };
+
+    /// Outcome and remedy of what CAA records say of `name`, where the settings list `wildcard`.
+    async fn caa_of(name: &str, wildcard: Option<&str>) -> (Outcome, String) {
+        let records = vec![
+            caa("a.example.", "issue", "letsencrypt.org"),
+            caa("a.example.", "issuewild", ";"),
+            caa("b.example.", "issue", "digicert.com"),
+            caa("b.example.", "issuewild", "letsencrypt.org"),
+        ];
+        let mut config = Config::default();
+        config.verification.edge_names = vec![ServerName::parse("edge.example.net").unwrap()];
+        config.verification.edge_addresses = vec!["192.0.2.10".parse().unwrap()];
+        config.verification.resolvers = vec![dns_server(records).await];
+        config.certificates.wildcards = wildcard
+            .map(|name| WildcardCertificate {
+                name: Pattern::parse(name).unwrap(),
+                zone: HostedZoneId::try_from("Z1".to_owned()).unwrap(),
+                record: None,
+            })
+            .into_iter()
+            .collect();
+        let looker = Looker::new(&config, 443, Arc::new(|_| true)).unwrap().unwrap();
+        let pattern = Pattern::parse(name).unwrap();
+        let findings = looker.look_at_dns(&pattern, "t", Some(&["letsencrypt.org".to_owned()])).await;
+        let found = findings.into_iter().find(|finding| finding.check == Check::Caa).unwrap();
+        (found.outcome, found.remedy.unwrap_or_default())
+    }
+
+    #[tokio::test]
+    async fn caa_records_are_judged_for_the_certificates_that_are_ordered() {
+        use Outcome::{Failed, Passed};
+        const ISSUE: &str = "add the CAA record `b.example CAA 0 issue \"letsencrypt.org\"`";
+        const ISSUE_WILD: &str = "add the CAA record `a.example CAA 0 issuewild \"letsencrypt.org\"`";
+        for (name, listed, expected) in [
+            ("*.a.example", None, (Passed, "")),
+            ("*.a.example", Some("*.a.example"), (Failed, ISSUE_WILD)),
+            ("x.a.example", Some("*.a.example"), (Failed, ISSUE_WILD)),
+            ("x.a.example", Some("*.c.example"), (Passed, "")),
+            ("*.b.example", None, (Failed, ISSUE)),
+            ("*.b.example", Some("*.b.example"), (Passed, "")),
+        ] {
+            let (outcome, remedy) = caa_of(name, listed).await;
+            assert_eq!((outcome, &*remedy), expected, "{name} {listed:?}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use tracing::info;
 
 use super::{
     course::{Course, CourseRules},
-    look::{LookedAt, Looker},
+    look::{LookedAt, Looker, leave_out_caa_of_own},
 };
 use crate::{
     clock,
@@ -20,6 +20,7 @@ use crate::{
             checks::{Checks, get_checked, put_checks},
         },
         instant::Micros,
+        state_table::find_own,
     },
 };
 
@@ -54,7 +55,8 @@ impl NameCheck {
     ) -> Result<(Checks, Option<Standing>), StoreError> {
         let DomainRecord { pattern, settings, tenant, status, version, .. } = &entry.record;
         let looked_at = LookedAt { pattern, settings: *settings, tenant, status: *status };
-        let findings = self.looker.look(looked_at, identities).await;
+        let mut findings = self.looker.look(looked_at, identities).await;
+        leave_out_caa_of_own(&mut findings, pattern, find_own(&self.store)).await?;
         let now = Micros::of(clock::wall());
         let Course { checks, standing } = self.rules.follow(&entry.record, entry.old.as_ref(), findings, now);
         // Before the status, so that who sees the new one sees why.
@@ -87,3 +89,61 @@ pub(super) const JOB: &str = "domain-checks";
 /// How long the fleet is without checks when their instance dies.
 pub(super) const LEASE: Duration = Duration::from_secs(90);
 pub(super) const RENEW: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        config::{Config, StoreConfig},
+        domains::admin::added_for_tests,
+        name::ServerName,
+        store::{
+            Engine,
+            domain_table::checks::{Check, Outcome},
+            state_table::{OwnCertificate, change_own},
+            tables,
+        },
+        verification::fixture::{caa, dns_server},
+    };
+
+    async fn name_check() -> NameCheck {
+        let mut config = Config::default();
+        config.verification.edge_names = vec![ServerName::parse("edge.example.net").unwrap()];
+        config.verification.edge_addresses = vec!["192.0.2.10".parse().unwrap()];
+        config.verification.resolvers =
+            vec![dns_server(vec![caa("a.example.", "issue", "digicert.com")]).await];
+        let store = Store::on(Engine::in_memory().unwrap(), &StoreConfig::default());
+        tables::create(&store).await.unwrap();
+        let looker = Looker::new(&config, 443, Arc::new(|_| true)).unwrap().unwrap();
+        NameCheck { looker, rules: CourseRules::of(&config.verification), store }
+    }
+
+    #[tokio::test]
+    async fn caa_records_say_nothing_of_a_name_for_which_the_operator_has_brought_a_certificate() {
+        let names = name_check().await;
+        let day = Duration::from_hours(24);
+        for (own, left, expected) in [
+            ("www.a.example", day, None),
+            ("*.a.example", day, None),
+            ("*.a.example", Duration::ZERO, Some(Outcome::Failed)),
+            ("b.example", day, Some(Outcome::Failed)),
+        ] {
+            let own = Pattern::parse(own).unwrap();
+            let certificate = OwnCertificate { serial: "01".to_owned(), not_after: clock::wall() + left };
+            change_own(&names.store, |list| {
+                list.clear();
+                list.insert(own.clone(), certificate.clone());
+            })
+            .await
+            .unwrap();
+            let record = added_for_tests(&Pattern::parse("www.a.example").unwrap());
+            let identities = ["letsencrypt.org".to_owned()];
+            let entry = Unchecked { record, old: None };
+            let (checks, _) = names.look(&entry, Some(&identities)).await.unwrap();
+            assert_eq!(checks.of(Check::Dns).unwrap().outcome, Outcome::Failed);
+            assert_eq!(checks.of(Check::Caa).map(|caa| caa.outcome), expected, "{own} {left:?}");
+        }
+    }
+}

@@ -25,6 +25,7 @@ use crate::{
         instant::Micros,
     },
     telemetry::{error_chain, metrics::Label as _},
+    verification::leave_out_caa_of_own,
 };
 
 /// The checks of `name`.
@@ -207,7 +208,11 @@ async fn leads_here((config, name): (Arc<Config>, ServerName)) -> Vec<Finding> {
     // It is the entry's own name that an ownership record proves.
     let is_counterpart = domain.as_ref().is_ok_and(|domain| domain.has_counterpart(&name));
     let tenant = domain.map_or_else(|_| String::new(), |domain| domain.tenant);
-    let found = looker.look_at_dns(&Pattern::Exact(name), &tenant, identities.as_deref()).await;
+    let pattern = Pattern::Exact(name);
+    let mut found = looker.look_at_dns(&pattern, &tenant, identities.as_deref()).await;
+    let own = async { Access::open(&config).await?.own_certificates().await };
+    // Where they cannot be listed, what the records say stays.
+    let _ = leave_out_caa_of_own(&mut found, &pattern, own).await;
     let found =
         found.into_iter().filter(|finding| !(is_counterpart && finding.check == checks::Check::Ownership));
     found.map(of_look).collect()
