@@ -170,6 +170,14 @@ fn ownership_is_proven_by_a_record_of_the_zone_and_not_by_where_a_name_leads() {
     assert_eq!(status_of(&a, SHOP).unwrap()["status"], "pending");
     a.command(&["domain", "add", SHOP, "--verified"]).unwrap();
     assert_served(&edge, SHOP);
+
+    // No record proves a name below a wildcard, nor one that nobody has added.
+    a.command(&["domain", "add", "*.customer.test", "--verified"]).unwrap();
+    for name in ["blog.customer.test", "nobody.test"] {
+        let told = a.command(&["doctor", name]).unwrap_or_else(|error| error.to_string());
+        let tells_of = |check: &str| told.lines().any(|line| line.split_whitespace().nth(1) == Some(check));
+        assert!(tells_of("dns") && !tells_of("ownership"), "{name}: {told}");
+    }
 }
 
 /// nginx in front, as a CDN would be: the name leads there, and what nginx passes on comes to the edge.

@@ -19,7 +19,7 @@ use crate::{
     name::{Pattern, ServerName},
     store::{
         domain_table::{
-            DomainStatus,
+            DEFAULT_TENANT, DomainStatus,
             checks::{self, Outcome},
         },
         instant::Micros,
@@ -205,17 +205,21 @@ async fn leads_here((config, name): (Arc<Config>, ServerName)) -> Vec<Finding> {
         }
     };
     let (domain, identities) = tokio::join!(find(&config, &name), looker.identities());
-    // It is the entry's own name that an ownership record proves.
-    let is_counterpart = domain.as_ref().is_ok_and(|domain| domain.has_counterpart(&name));
-    let tenant = domain.map_or_else(|_| String::new(), |domain| domain.tenant);
+    let domain = domain.ok();
+    let tenant = domain.as_ref().map_or(DEFAULT_TENANT, |domain| &domain.tenant);
     let pattern = Pattern::Exact(name);
-    let mut found = looker.look_at_dns(&pattern, &tenant, identities.as_deref()).await;
+    let mut found = looker.look_at_dns(&pattern, tenant, identities.as_deref()).await;
     let own = async { Access::open(&config).await?.own_certificates().await };
     // Where they cannot be listed, what the records say stays.
     let _ = leave_out_caa_of_own(&mut found, &pattern, own).await;
-    let found =
-        found.into_iter().filter(|finding| !(is_counterpart && finding.check == checks::Check::Ownership));
-    found.map(of_look).collect()
+    told_of(found, &pattern, domain.map(|domain| domain.domain).as_ref())
+}
+
+/// What a look at `name` found, where `entry` speaks for it: it is the entry's own name that an ownership record proves.
+fn told_of(found: Vec<checks::Finding>, name: &Pattern, entry: Option<&Pattern>) -> Vec<Finding> {
+    let is_told =
+        |finding: &checks::Finding| finding.check != checks::Check::Ownership || entry == Some(name);
+    found.into_iter().filter(is_told).map(of_look).collect()
 }
 
 async fn https((config, name): (Arc<Config>, ServerName)) -> Vec<Finding> {
@@ -298,6 +302,25 @@ mod tests {
             let domain = Domain { settings, ..domain(DomainStatus::Active) };
             let found = judge_entry(&ServerName::parse(asked).unwrap(), &domain, true, true).found;
             assert!(found.starts_with(told.unwrap_or("`a.example` is active")), "{asked} {www}: {found}");
+        }
+    }
+
+    #[test]
+    fn an_ownership_record_is_asked_for_at_an_entrys_own_name_alone() {
+        let found = |check| checks::Finding {
+            check,
+            outcome: Outcome::Failed,
+            reason: checks::Reason::NoRecord,
+            detail: "there is none".to_owned(),
+            remedy: None,
+        };
+        let name = Pattern::parse("www.a.example").unwrap();
+        for (entry, expected) in
+            [(Some("www.a.example"), 2), (Some("*.a.example"), 1), (Some("a.example"), 1), (None, 1)]
+        {
+            let pattern = entry.map(|entry| Pattern::parse(entry).unwrap());
+            let found = vec![found(checks::Check::Dns), found(checks::Check::Ownership)];
+            assert_eq!(told_of(found, &name, pattern.as_ref()).len(), expected, "{entry:?}");
         }
     }
 
