@@ -206,7 +206,7 @@ async fn leads_here((config, name): (Arc<Config>, ServerName)) -> Vec<Finding> {
     };
     let (domain, identities) = tokio::join!(find(&config, &name), looker.identities());
     let domain = domain.ok();
-    let tenant = domain.as_ref().map_or(DEFAULT_TENANT, |domain| &domain.tenant);
+    let tenant = domain.as_ref().map_or(DEFAULT_TENANT, |domain| domain.tenant.as_str());
     let pattern = Pattern::Exact(name);
     let mut found = looker.look_at_dns(&pattern, tenant, identities.as_deref()).await;
     let own = async { Access::open(&config).await?.own_certificates().await };
