@@ -59,6 +59,7 @@ impl CourseRules {
         findings: Vec<Finding>,
         now: Micros,
     ) -> Course {
+        let old = old.filter(|old| self.still_count(record, old, now));
         let mut checks =
             Checks { checked_at: now, failures: 0, away_since: None, unresolved: Vec::new(), findings };
         // What is not served yet fails nobody: its owner may prove the name days before it leads here.
@@ -74,6 +75,15 @@ impl CourseRules {
             DomainStatus::Suspended | DomainStatus::Removed => None,
         };
         Course { checks, standing }
+    }
+
+    /// Whether what was found the last time says anything of the entry as it is now: a program that writes the table may have added or resumed it, and
+    /// left there what was found before.
+    fn still_count(self, record: &DomainRecord, old: &Checks, now: Micros) -> bool {
+        // So many failures have an active entry fail; one that is active all the same has been made so.
+        let has_failed = record.status == DomainStatus::Active && old.failures >= FAILURES;
+        // Of an entry that is served nobody looks at for so long only if it was not.
+        !has_failed && now.since(old.checked_at) <= (self.interval + LONGEST) * 2
     }
 
     /// How long after `checks` an entry of `status`, in which it is since `since`, is looked at again; `None`, when its turn comes.
@@ -409,6 +419,26 @@ mod tests {
                 (Some(Standing::Verified), 0),
                 "{failed:?}"
             );
+        }
+    }
+
+    #[test]
+    fn what_was_found_before_an_entry_was_added_or_resumed_by_hand_does_not_count() {
+        let away = || vec![finding(Check::Dns, Outcome::Failed)];
+        let now = start().more(DAY * 30);
+        for (failures, looked, expected) in [
+            // Removed by its checks, and added again within the week.
+            (7, Duration::from_hours(1), 1),
+            // Suspended after a second failure, and resumed a month later.
+            (2, DAY * 29, 1),
+            (2, Duration::from_hours(1), 3),
+        ] {
+            let checked_at = now.less(looked);
+            let old = Checks { checked_at, failures, away_since: Some(start()), ..checks_of(away()) };
+            let course = RULES.follow(&record(DomainStatus::Active), Some(&old), away(), now);
+            assert_eq!(course.checks.failures, expected, "{failures} {looked:?}");
+            let since = if expected == 1 { now } else { start() };
+            assert_eq!(course.checks.away_since, Some(since), "{failures} {looked:?}");
         }
     }
 

@@ -94,6 +94,8 @@ pub(super) const RENEW: Duration = Duration::from_secs(30);
 mod tests {
     use std::sync::Arc;
 
+    use aws_sdk_dynamodb::types::AttributeValue;
+
     use super::*;
     use crate::{
         config::{Config, StoreConfig},
@@ -101,7 +103,10 @@ mod tests {
         name::ServerName,
         store::{
             Engine,
-            domain_table::checks::{Check, Outcome},
+            domain_table::{
+                checks::{Check, Outcome},
+                put,
+            },
             state_table::{OwnCertificate, change_own},
             tables,
         },
@@ -144,6 +149,75 @@ mod tests {
             let (checks, _) = names.look(&entry, Some(&identities)).await.unwrap();
             assert_eq!(checks.of(Check::Dns).unwrap().outcome, Outcome::Failed);
             assert_eq!(checks.of(Check::Caa).map(|caa| caa.outcome), expected, "{own} {left:?}");
+        }
+    }
+    /// The update that the page shows behind `heading`, of the entry of `pattern` at `now`.
+    async fn written_as_documented(store: &Store, pattern: &Pattern, heading: &str, now: Micros) {
+        let page = include_str!("../../../docs/domains-table.md");
+        let (_, block) = page.split_once(heading).unwrap();
+        let (block, _) = block.split_once("```sh").unwrap().1.split_once("```").unwrap();
+        let block = block.replace("'$now'", &now.to_string());
+        let option = |name: &str| {
+            let (_, value) = block.split_once(&format!("--{name} '")).unwrap();
+            value.split_once('\'').unwrap().0
+        };
+        let map = |name: &str| {
+            let map: serde_json::Value = serde_json::from_str(option(name)).unwrap();
+            map.as_object().unwrap().clone()
+        };
+        let mut update = store.client().update_item().table_name(&store.tables().domains);
+        update = update.key("domain", AttributeValue::S(pattern.to_string()));
+        update = update.condition_expression(option("condition-expression"));
+        update = update.update_expression(option("update-expression"));
+        for (name, attribute) in map("expression-attribute-names") {
+            update = update.expression_attribute_names(name, attribute.as_str().unwrap());
+        }
+        for (name, value) in map("expression-attribute-values") {
+            let text = |kind: &str| value[kind].as_str().map(str::to_owned);
+            let value = text("S").map_or_else(|| AttributeValue::N(text("N").unwrap()), AttributeValue::S);
+            update = update.expression_attribute_values(name, value);
+        }
+        update.send().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_writes_the_table_as_its_page_says_has_what_was_found_before_forgotten() {
+        use DomainStatus::{Active, Removed, Suspended};
+        let (names, pattern) = (name_check().await, Pattern::parse("www.a.example").unwrap());
+        let now = Micros::of(clock::wall());
+        let long_ago = now.less(Duration::from_hours(24 * 9));
+        let found = Checks {
+            checked_at: now.less(Duration::from_hours(1)),
+            failures: 2,
+            away_since: Some(long_ago),
+            unresolved: Vec::new(),
+            findings: Vec::new(),
+        };
+        let expires_at = Some(now.more(Duration::from_hours(24)).seconds());
+        let removed = DomainRecord {
+            status: Removed,
+            version: 3,
+            expires_at,
+            created_at: Some(long_ago),
+            ..added_for_tests(&pattern)
+        };
+        put(&names.store, &removed, 0).await.unwrap();
+        put_checks(&names.store, &pattern, 3, &found).await.unwrap();
+        written_as_documented(&names.store, &pattern, "Add again after a removal", now).await;
+        let entry = names.read(&pattern).await.unwrap().unwrap();
+        let DomainRecord { status, version, tenant, expires_at, created_at, .. } = &entry.record;
+        assert_eq!((*status, *version, tenant.as_str()), (Active, 4, "customer-17"));
+        assert_eq!((*expires_at, *created_at, &entry.old), (None, Some(now), &None));
+
+        let suspended = DomainRecord { status: Suspended, ..entry.record };
+        put(&names.store, &suspended, 4).await.unwrap();
+        put_checks(&names.store, &pattern, 4, &found).await.unwrap();
+        written_as_documented(&names.store, &pattern, "so resume without what was found", now).await;
+        for looks in 1..=2 {
+            let entry = names.read(&pattern).await.unwrap().unwrap();
+            assert_eq!((entry.record.status, entry.record.version), (Active, 5));
+            let (checks, standing) = names.look(&entry, Some(&[])).await.unwrap();
+            assert_eq!((checks.failures, standing), (looks, None));
         }
     }
 }
