@@ -191,7 +191,7 @@ pub(super) async fn remove(
 /// It is kept and not served. With a token of all tenants alone.
 #[utoipa::path(
     post, path = "/api/v1/domains/{domain}/suspend", tag = "domains", operation_id = "suspendDomain",
-    params(NamedDomain, IfMatch, IdempotencyKey),
+    params(NamedDomain, IfMatch, ChangeParameters, IdempotencyKey),
     responses(
         (status = 200, description = "It is suspended.", body = ChangedResource,
             headers(("ETag" = String, description = "The version."))),
@@ -202,9 +202,10 @@ pub(super) async fn suspend(
     State(api): State<Arc<ApiState>>,
     holder: Holder<Writes>,
     NamedDomain(pattern): NamedDomain,
+    Parameters(parameters): Parameters<ChangeParameters>,
     if_match: IfMatch,
 ) -> Result<Response, Problem> {
-    act(&api, holder, pattern, if_match, Wanted::Suspended, false).await
+    act(&api, holder, pattern, if_match, Wanted::Suspended, parameters.dry_run).await
 }
 
 /// Resume an entry
@@ -212,7 +213,7 @@ pub(super) async fn suspend(
 /// It is served again. With a token of all tenants alone.
 #[utoipa::path(
     post, path = "/api/v1/domains/{domain}/resume", tag = "domains", operation_id = "resumeDomain",
-    params(NamedDomain, IfMatch, IdempotencyKey),
+    params(NamedDomain, IfMatch, ChangeParameters, IdempotencyKey),
     responses(
         (status = 200, description = "It is served.", body = ChangedResource,
             headers(("ETag" = String, description = "The version."))),
@@ -223,9 +224,10 @@ pub(super) async fn resume(
     State(api): State<Arc<ApiState>>,
     holder: Holder<Writes>,
     NamedDomain(pattern): NamedDomain,
+    Parameters(parameters): Parameters<ChangeParameters>,
     if_match: IfMatch,
 ) -> Result<Response, Problem> {
-    act(&api, holder, pattern, if_match, Wanted::Resumed, false).await
+    act(&api, holder, pattern, if_match, Wanted::Resumed, parameters.dry_run).await
 }
 
 /// Begin the maintenance of an entry
@@ -233,7 +235,7 @@ pub(super) async fn resume(
 /// Its requests are answered with 503 in place of its target.
 #[utoipa::path(
     put, path = "/api/v1/domains/{domain}/maintenance", tag = "domains", operation_id = "beginMaintenance",
-    params(NamedDomain, IfMatch),
+    params(NamedDomain, IfMatch, ChangeParameters),
     responses(
         (status = 200, description = "It is in maintenance.", body = ChangedResource,
             headers(("ETag" = String, description = "The version."))),
@@ -244,15 +246,16 @@ pub(super) async fn begin_maintenance(
     State(api): State<Arc<ApiState>>,
     holder: Holder<Writes>,
     NamedDomain(pattern): NamedDomain,
+    Parameters(parameters): Parameters<ChangeParameters>,
     if_match: IfMatch,
 ) -> Result<Response, Problem> {
-    act(&api, holder, pattern, if_match, Wanted::Maintained(Maintenance::On), false).await
+    act(&api, holder, pattern, if_match, Wanted::Maintained(Maintenance::On), parameters.dry_run).await
 }
 
 /// End the maintenance of an entry
 #[utoipa::path(
     delete, path = "/api/v1/domains/{domain}/maintenance", tag = "domains", operation_id = "endMaintenance",
-    params(NamedDomain, IfMatch),
+    params(NamedDomain, IfMatch, ChangeParameters),
     responses(
         (status = 200, description = "Its requests go to its target.", body = ChangedResource,
             headers(("ETag" = String, description = "The version."))),
@@ -263,9 +266,10 @@ pub(super) async fn end_maintenance(
     State(api): State<Arc<ApiState>>,
     holder: Holder<Writes>,
     NamedDomain(pattern): NamedDomain,
+    Parameters(parameters): Parameters<ChangeParameters>,
     if_match: IfMatch,
 ) -> Result<Response, Problem> {
-    act(&api, holder, pattern, if_match, Wanted::Maintained(Maintenance::Off), false).await
+    act(&api, holder, pattern, if_match, Wanted::Maintained(Maintenance::Off), parameters.dry_run).await
 }
 
 /// Say which DNS records the owner of a name sets

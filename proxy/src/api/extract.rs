@@ -13,7 +13,7 @@ use hyper::{
     HeaderMap,
     header::{CONTENT_TYPE, IF_MATCH},
 };
-use serde::{Deserializer, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use utoipa::{
     IntoParams,
     openapi::{
@@ -54,6 +54,11 @@ impl FromRequestParts<Arc<ApiState>> for NamedDomain {
 
 /// The parameters of a query.
 pub(super) struct Parameters<T>(pub(super) T);
+
+/// None: one that is not known is refused, since it may ask that nothing be done.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NoParameters {}
 
 impl<T: DeserializeOwned> FromRequestParts<Arc<ApiState>> for Parameters<T> {
     type Rejection = Problem;

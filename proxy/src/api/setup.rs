@@ -27,7 +27,7 @@ pub(crate) use self::view::{SetupResource, SetupState};
 use super::{
     ApiState,
     domains::entry,
-    extract::{JsonBody, NamedDomain},
+    extract::{JsonBody, NamedDomain, NoParameters, Parameters},
     holder::{Holder, Writes},
     openapi::Changes,
     problem::{Problem, ProblemKind},
@@ -77,6 +77,7 @@ pub(super) async fn link(
     State(api): State<Arc<ApiState>>,
     holder: Holder<Writes>,
     NamedDomain(pattern): NamedDomain,
+    Parameters(NoParameters {}): Parameters<NoParameters>,
     JsonBody(new): JsonBody<NewSetupLink>,
 ) -> Result<Response, Problem> {
     let made = link_entry(&api, &holder, &pattern, new).await?;

@@ -116,6 +116,18 @@ fn a_name_is_served_from_its_addition_to_its_removal() {
     assert_served(&edge, SHOP);
     let retried = client.expect(200, "POST", &format!("{entry}/retry"), &Value::Null);
     assert_eq!(retried, json!({ "domain": SHOP, "had_failed": false }));
+    for (method, what, action) in [
+        ("POST", "suspend", "suspend"),
+        ("PUT", "maintenance", "replace"),
+        ("DELETE", "maintenance", "keep"),
+        ("POST", "resume", "keep"),
+    ] {
+        let would = client.expect(200, method, &format!("{entry}/{what}?dry_run=true"), &Value::Null);
+        assert_eq!(would["action"], action, "{method} {what}: {would}");
+        client.expect(422, method, &format!("{entry}/{what}?dryrun=true"), &Value::Null);
+    }
+    client.expect(422, "POST", &format!("{entry}/link?dry_run=true"), &json!({}));
+    assert_served(&edge, SHOP);
     client.expect(200, "POST", &format!("{entry}/suspend"), &Value::Null);
     assert_ne!(get(&edge, SHOP).status, 200);
     client.expect(200, "POST", &format!("{entry}/resume"), &Value::Null);
