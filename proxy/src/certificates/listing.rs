@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
 
 use super::{
     choice::{Candidate, CertificateChoice, candidate, choose, unusable},
@@ -115,6 +116,12 @@ pub enum CertificateKind {
     Own,
 }
 
+impl From<Due> for Listed {
+    fn from(due: Due) -> Self {
+        Self { server_name: due.name, due_at: due.at }
+    }
+}
+
 impl CertificateKind {
     fn of(issuer: &IssuerKey) -> Self {
         if *issuer == IssuerKey::own() { Self::Own } else { Self::Ordered }
@@ -125,6 +132,27 @@ impl CertificateKind {
 /// Reads an index, so a change may show a moment later.
 pub async fn list(store: &Store, after: Option<&Listed>, limit: u16) -> Result<Vec<Row>, StoreError> {
     let found = names(store, after, limit).await?;
+    rows(store, found).await
+}
+
+/// The `limit` names whose certificates are renewed next in the fleet, the earliest first. Reads the eight partitions of the index at once.
+pub async fn next(store: &Store, limit: u16) -> Result<Vec<Row>, StoreError> {
+    let until = SystemTime::UNIX_EPOCH + END_OF_TIME;
+    let mut partitions = JoinSet::new();
+    for shard in 0..SHARDS {
+        let store = store.clone();
+        partitions.spawn(async move { state_table::due(&store, shard, until, None, limit).await });
+    }
+    let mut found = Vec::new();
+    for page in partitions.join_all().await {
+        found.extend(page?.names.into_iter().map(Listed::from));
+    }
+    found.sort_by_key(|listed| listed.due_at);
+    found.truncate(limit.into());
+    rows(store, found).await
+}
+
+async fn rows(store: &Store, found: Vec<Listed>) -> Result<Vec<Row>, StoreError> {
     let names: Vec<_> = found.iter().map(|listed| listed.server_name.clone()).collect();
     let mut records = state_table::read_records(store, &names).await?;
     let rows = found.into_iter().map(|listed| {
@@ -152,7 +180,7 @@ pub(super) async fn names(
             }
             let until = SystemTime::UNIX_EPOCH + END_OF_TIME;
             let page = state_table::due(store, shard, until, start.take().as_ref(), rest).await?;
-            found.extend(page.names.into_iter().map(|due| Listed { server_name: due.name, due_at: due.at }));
+            found.extend(page.names.into_iter().map(Listed::from));
             let Some(next) = page.next else { break };
             start = Some(next);
         }
@@ -257,3 +285,36 @@ pub fn issuer_keys(config: &crate::config::CertificatesConfig) -> Vec<IssuerKey>
 
 /// Later than any certificate ends: the year 2500.
 const END_OF_TIME: Duration = Duration::from_hours(530 * 8766);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::StoreConfig,
+        store::{Engine, tables},
+    };
+
+    #[tokio::test]
+    async fn those_that_are_renewed_next_are_of_all_partitions() {
+        let store = Store::on(Engine::in_memory().unwrap(), &StoreConfig::default());
+        tables::create(&store).await.unwrap();
+        let now = clock::wall();
+        let day = Duration::from_hours(24);
+        let mut names: Vec<_> = (0..200).map(|n| Pattern::parse(&format!("n{n}.example")).unwrap()).collect();
+        // The first partitions have more names than are asked for, all of them due later.
+        names.sort_by_key(|name| std::cmp::Reverse(state_table::shard(name)));
+        for (name, days) in names.iter().zip(1..) {
+            let record = OrderRecord {
+                not_after: Some(now + day * 300),
+                renew_at: Some(now + day * days),
+                ..OrderRecord::new(name)
+            };
+            state_table::put_record(&store, &record, None).await.unwrap();
+        }
+        assert!(names.iter().filter(|name| state_table::shard(name) == 0).count() > 5);
+        let found = next(&store, 5).await.unwrap();
+        let found: Vec<_> = found.into_iter().map(|row| row.listed.server_name).collect();
+        assert_eq!(found, names[..5]);
+        assert_eq!(state_table::shard(&found[0]), SHARDS - 1);
+    }
+}

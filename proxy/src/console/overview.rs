@@ -44,8 +44,7 @@ pub(super) async fn show(State(console): State<Arc<Console>>, visitor: Visitor) 
         return Err(Problem::new(ProblemKind::Forbidden, fault).into());
     }
     let instance = &console.api.instance;
-    let mut renewals = listing::list(&instance.store, None, RENEWALS).await.map_err(Problem::from)?;
-    renewals.sort_by_key(|row| row.listed.due_at);
+    let renewals = listing::next(&instance.store, RENEWALS).await.map_err(Problem::from)?;
     let status = instance.status();
     let shown = OverviewPage {
         layout: Layout::of(&visitor, Section::Overview),
