@@ -73,6 +73,7 @@ impl Table {
             created_at: changed_at,
             changed_at,
             expires_at: None,
+            is_unproven: false,
         };
         domain_table::put(&self.store, &record, 0).await.unwrap();
     }

@@ -100,6 +100,7 @@ pub(super) mod tests {
             created_at: None,
             changed_at: None,
             expires_at: None,
+            is_unproven: false,
         };
         let finding = Finding {
             check: Check::ALL[0],

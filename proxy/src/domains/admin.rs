@@ -205,7 +205,10 @@ pub fn decide(
             let is_served = entry.is_none() && authority::is_served_by_another(&new, others, rules);
             let is_waived = *proof == Proof::Waived || is_served;
             let required = if is_waived { RequiredProof::None } else { rules.required };
-            let new = DomainRecord { status: status_of(entry, &new, required), ..new };
+            let status = status_of(entry, &new, required);
+            let was_unproven = entry.is_some_and(|entry| entry.is_unproven);
+            let is_unproven = status == DomainStatus::Suspended && was_unproven && !is_waived;
+            let new = DomainRecord { status, is_unproven, ..new };
             let warnings = with_standing(warnings, &new);
             match entry {
                 None => Ok(Decision { report: Report::of(Action::Add, None, &new, &warnings), record: new }),
@@ -227,9 +230,7 @@ pub fn decide(
         (Wanted::Absent, Some(entry)) => Ok(removal(entry, now)),
         (Wanted::Suspended, Some(entry)) => Ok(match entry.status {
             DomainStatus::Suspended => keep(entry, &[]),
-            // Its resumption would serve what was never verified.
-            DomainStatus::Pending => return Err(Refusal::Pending(pattern.clone())),
-            DomainStatus::Active | DomainStatus::Failing | DomainStatus::Removed => {
+            DomainStatus::Pending | DomainStatus::Active | DomainStatus::Failing | DomainStatus::Removed => {
                 changed_status(Action::Suspend, entry, DomainStatus::Suspended, &[], now)
             }
         }),
@@ -297,12 +298,16 @@ fn present(
 
 fn resume(entry: &DomainRecord, rules: &Rules, now: Micros) -> Result<Decision, Refusal> {
     let warnings = servable::check(&entry.pattern, entry.target.as_ref(), entry.settings, rules)?;
-    let warnings = with_standing(warnings, entry);
     match entry.status {
         DomainStatus::Suspended => {
-            Ok(changed_status(Action::Resume, entry, DomainStatus::Active, &warnings, now))
+            // What was never verified goes on waiting.
+            let waits = entry.is_unproven && rules.required != RequiredProof::None;
+            let status = if waits { DomainStatus::Pending } else { DomainStatus::Active };
+            let new = with_status(entry, status, now);
+            let report = Report::of(Action::Resume, Some(entry), &new, &with_standing(warnings, &new));
+            Ok(Decision { report, record: new })
         }
-        DomainStatus::Active | DomainStatus::Failing => Ok(keep(entry, &warnings)),
+        DomainStatus::Active | DomainStatus::Failing => Ok(keep(entry, &with_standing(warnings, entry))),
         DomainStatus::Pending | DomainStatus::Removed => Err(Refusal::Pending(entry.pattern.clone())),
     }
 }

@@ -107,6 +107,7 @@ mod tests {
                 created_at: None,
                 changed_at: None,
                 expires_at: None,
+                is_unproven: false,
             });
         }
         snapshot

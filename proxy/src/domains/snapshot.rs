@@ -323,6 +323,7 @@ mod tests {
             created_at: at,
             changed_at: at,
             expires_at: None,
+            is_unproven: false,
         }
     }
 

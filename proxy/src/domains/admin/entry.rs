@@ -37,6 +37,7 @@ pub(in crate::domains) fn added(
         created_at: own.and_then(|old| old.created_at).or(Some(changed_at)),
         changed_at: Some(changed_at),
         expires_at: None,
+        is_unproven: false,
     }
 }
 
@@ -65,9 +66,11 @@ pub(in crate::domains) fn removed(old: &DomainRecord, now: Micros) -> DomainReco
     DomainRecord { expires_at, ..new }
 }
 
-/// The entry with another status.
+/// The entry with another status. One that waits while it is suspended is known by it.
 pub(in crate::domains) fn with_status(old: &DomainRecord, status: DomainStatus, now: Micros) -> DomainRecord {
-    DomainRecord { status, ..changed_by(old, now) }
+    let waits = old.status == DomainStatus::Pending || old.is_unproven;
+    let is_unproven = status == DomainStatus::Suspended && waits;
+    DomainRecord { status, is_unproven, ..changed_by(old, now) }
 }
 
 /// The entry as a change at `now` leaves it, before anything else is changed.

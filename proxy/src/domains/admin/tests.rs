@@ -313,9 +313,41 @@ fn a_new_entry_waits_for_its_proof_and_keeps_it() {
 }
 
 #[test]
-fn what_waits_for_its_proof_is_not_suspended_lest_its_resumption_serve_it() {
-    let told = line(Wanted::Suspended, Some(&record("https://a.example", DomainStatus::Pending, "acme")));
-    assert!(told.starts_with("domain `shop.example` is not verified yet"), "{told}");
+fn what_waits_for_its_proof_can_be_suspended_and_waits_again_when_it_is_resumed() {
+    use DomainStatus::{Active, Pending, Suspended};
+    let rules = |required| Rules { required, ..lenient() };
+    let a = "https://a.example";
+    for (from, required, to) in [
+        (Pending, RequiredProof::Txt, Pending),
+        (Pending, RequiredProof::Dns, Pending),
+        // Nothing is asked for any more.
+        (Pending, RequiredProof::None, Active),
+        (Active, RequiredProof::Txt, Active),
+    ] {
+        let there = record(a, from, "acme");
+        let done = |wanted, there| decided("shop.example", wanted, Some(there), &rules(required)).unwrap();
+        let suspended = done(Wanted::Suspended, &there).record;
+        assert_eq!((suspended.status, suspended.is_unproven), (Suspended, from == Pending));
+        // Whatever is changed meanwhile.
+        let maintained = done(Wanted::Maintained(Maintenance::On), &suspended).record;
+        let replaced = done(present("https://b.example", "", Existing::Replace), &maintained).record;
+        let resumed = done(Wanted::Resumed, &replaced);
+        assert_eq!((resumed.record.status, resumed.record.is_unproven), (to, false), "{from:?} {required}");
+        let is_warned = resumed.report.warnings.contains(&Warning::Pending.to_string());
+        assert_eq!(is_warned, to == Pending, "{:?}", resumed.report);
+        let verified = done(proven(present("https://c.example", "", Existing::Replace)), &replaced).record;
+        assert_eq!(done(Wanted::Resumed, &verified).record.status, Active, "the operator answers for it");
+    }
+}
+
+/// An addition that is served without its proof.
+fn proven(wanted: Wanted) -> Wanted {
+    match wanted {
+        Wanted::Present { target, settings, tenant, existing, .. } => {
+            Wanted::Present { target, settings, tenant, existing, proof: Proof::Waived }
+        }
+        other => other,
+    }
 }
 
 #[test]

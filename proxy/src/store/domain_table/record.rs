@@ -42,6 +42,9 @@ pub struct DomainRecord {
     pub changed_at: Option<Micros>,
     /// Seconds since the epoch after which the table forgets it.
     pub expires_at: Option<u64>,
+    /// Whether it was suspended while it waited for its proof, and does so again when it is resumed.
+    #[serde(skip)]
+    pub is_unproven: bool,
 }
 
 /// Whether an entry is served.
@@ -106,12 +109,13 @@ impl DomainRecord {
             created_at: reader.text("created_at", instant)?,
             changed_at: reader.text("changed_at", instant)?,
             expires_at: reader.number("expires_at")?,
+            is_unproven: reader.flag("unproven")?,
             pattern,
         })
     }
 
     /// Every attribute it is stored as beside its key; absent ones are removed.
-    pub(super) fn attributes(&self) -> [(&'static str, Option<AttributeValue>); 8] {
+    pub(super) fn attributes(&self) -> [(&'static str, Option<AttributeValue>); 9] {
         let text = |text: String| Some(AttributeValue::S(text));
         let number = |n: u64| Some(AttributeValue::N(n.to_string()));
         [
@@ -123,6 +127,7 @@ impl DomainRecord {
             ("changed_at", self.changed_at.and_then(|at| text(at.to_string()))),
             ("feed", text(Shard::of(&self.pattern).to_string())),
             ("expires_at", self.expires_at.and_then(number)),
+            ("unproven", self.is_unproven.then_some(AttributeValue::Bool(true))),
         ]
     }
 }
@@ -195,6 +200,14 @@ impl Reader<'_> {
                 Ok((SettingsMap::Present, settings))
             }
             Some(_) => Err(self.fault(SETTINGS, &"must be of type M")),
+        }
+    }
+
+    fn flag(&self, attribute: &'static str) -> Result<bool, StoreError> {
+        match self.item.get(attribute) {
+            None | Some(AttributeValue::Null(_)) => Ok(false),
+            Some(AttributeValue::Bool(flag)) => Ok(*flag),
+            Some(_) => Err(self.fault(attribute, &"must be of type BOOL")),
         }
     }
 

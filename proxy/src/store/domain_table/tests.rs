@@ -31,6 +31,7 @@ pub(super) fn record(name: &str, version: u64, changed_at: u64) -> DomainRecord 
         created_at: at,
         changed_at: at,
         expires_at: None,
+        is_unproven: false,
     }
 }
 
@@ -361,10 +362,11 @@ mod properties {
                 DomainStatus::Pending, DomainStatus::Active, DomainStatus::Failing, DomainStatus::Suspended, DomainStatus::Removed,
             ]),
             port in proptest::option::of(1..u16::MAX), expires_at in proptest::option::of(any::<u64>()),
+            is_unproven: bool,
         ) {
             let name = format!("{}{label}.example", if wildcard { "*." } else { "" });
             let target = port.map(|port| crate::target::Target::parse(&format!("http://10.0.0.1:{port}")).unwrap());
-            let record = DomainRecord { target, status, expires_at, ..record(&name, version, at) };
+            let record = DomainRecord { target, status, expires_at, is_unproven, ..record(&name, version, at) };
             let attributes = record.attributes().into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
             let mut item: Item = attributes.collect();
             item.extend(key(&record.pattern));
