@@ -16,9 +16,9 @@ pub(super) async fn events(config: &Config, command: &EventsCommand) -> Result<(
     let access = Access::open(config).await?;
     let now = Micros::of(clock::wall());
     match command {
-        EventsCommand::List { since, name, kind, tenant, limit, form } => {
+        EventsCommand::List { since, after, name, kind, tenant, limit, form } => {
             let since = since.map_or_else(|| now.less(LISTED), |since| since.at(now));
-            let after = EventId::before(since);
+            let after = after.unwrap_or_else(|| EventId::before(since));
             let (name, tenant) = (name.clone(), tenant.clone());
             let question = EventQuestion { after, name, kind: *kind, tenant, limit: *limit };
             print(*form, &access.events(&question).await?, listed)
@@ -51,7 +51,7 @@ fn listed(list: &EventList) -> String {
             shown(detail),
         ]);
     }
-    let more = list.next.map(|next| format!("more: --since {}\n", next.at)).unwrap_or_default();
+    let more = list.next.map(|next| format!("more: --after {next}\n")).unwrap_or_default();
     columns.text() + &more
 }
 
@@ -115,6 +115,6 @@ mod tests {
         let rows: Vec<_> = text.lines().collect();
         assert!(rows[1].starts_with("1970-01-01T00:00:07.000000Z  domain.created  a.example  -"), "{rows:?}");
         assert!(rows[1].ends_with("by uid 0, failures 3, status active"), "{rows:?}");
-        assert_eq!(rows[2], "more: --since 1970-01-01T00:00:07.000000Z");
+        assert_eq!(rows[2], format!("more: --after {id}"));
     }
 }

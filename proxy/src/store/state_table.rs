@@ -37,7 +37,7 @@ pub use audit::{AuditPage, AuditRecord, Change, audit};
 pub use check_progress::{checks_settled, put_checks_settled};
 pub use day_log::LogDay;
 pub use entry_count::{CountChange, EntryCount, find_entry_count, put_entry_count};
-pub use events::{EVENTS_KEPT, Event, EventId, EventPage, events, put_event};
+pub use events::{EVENTS_KEPT, Event, EventId, EventPage, NoEventId, events, put_event};
 pub use idempotency::{Claimed, KeptAnswer, RequestClaim, RequestKey, claim_request};
 pub use instances::{InstanceItem, MOST_INSTANCES, end_instance, list_instances, put_instance};
 pub(in crate::store) use link_key::{LINK_KEY_CONTEXT, find_sealed_link_key, replace_link_key};

@@ -115,6 +115,21 @@ fn events_are_sent_in_order_until_they_are_accepted_and_again_on_request() {
         serde_json::from_str(&a.command(&["events", "list", "--name", SHOP, "--json"]).unwrap()).unwrap();
     let listed: Vec<_> = list["events"].as_array().unwrap().iter().map(|event| &event["kind"]).collect();
     assert_eq!(listed, expected);
+    // The same in parts of one, each as the last line of the part before says.
+    let (mut ids, mut after) = (Vec::new(), None::<String>);
+    loop {
+        let mut command = vec!["events", "list", "--name", SHOP, "--limit", "1", "--json"];
+        command.extend(after.as_deref().into_iter().flat_map(|id| ["--after", id]));
+        let part: Value = serde_json::from_str(&a.command(&command).unwrap()).unwrap();
+        ids.extend(part["events"].as_array().unwrap().iter().map(|event| event["id"].clone()));
+        assert!(ids.len() <= expected.len(), "{ids:?}");
+        after = part["next"].as_str().map(str::to_owned);
+        if after.is_none() {
+            break;
+        }
+    }
+    let whole: Vec<_> = list["events"].as_array().unwrap().iter().map(|event| event["id"].clone()).collect();
+    assert_eq!(ids, whole);
     let nobody = a.command(&["events", "replay", "--webhook", "nobody"]).unwrap_err().to_string();
     assert!(nobody.contains("`nobody` was never one"), "{nobody}");
 }

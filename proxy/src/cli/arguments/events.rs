@@ -9,7 +9,7 @@ use crate::{
     config::{EventKind, Span, WebhookName},
     control::wire::Tenant,
     name::Pattern,
-    store::instant::Micros,
+    store::{instant::Micros, state_table::EventId},
 };
 
 #[derive(Debug, Subcommand)]
@@ -20,6 +20,9 @@ pub(in crate::cli) enum EventsCommand {
         /// From when on, like `2h` ago, or `2026-11-29T03:20:00Z`; absent, a day ago.
         #[arg(long, value_name = "TIME")]
         since: Option<Since>,
+        /// Behind which event, by its id: the rest of a list, as the list before says.
+        #[arg(long, value_name = "ID", conflicts_with = "since")]
+        after: Option<EventId>,
         /// Only those of this name.
         #[arg(long, value_name = "NAME")]
         name: Option<Pattern>,
@@ -90,7 +93,7 @@ Examples:
   gatehouse events list --since 7d --name shop.customer.example
   gatehouse events list --kind certificate.renewal_failed --json
 
-The rest of a longer list: `--since` with the TIME of its last row.";
+The rest of a longer list: `--after` with the ID that its last line shows (with `--json`, `next`).";
 
 const EVENTS_REPLAY: &str = "\
 Examples:

@@ -8,7 +8,7 @@
 //! All tenants share a day's partition. A transaction costs it two write units of the 1,000 a second that a partition takes: 500 changes a
 //! second, as many as the audit of one tenant.
 
-use std::{fmt, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
 use aws_sdk_dynamodb::{error::BuildError, types::Put};
 use serde::{Deserialize, Serialize, de::Error as _};
@@ -55,6 +55,11 @@ pub struct EventPage {
     /// Behind which the next part begins; absent, this was the last.
     pub next: Option<EventId>,
 }
+
+/// A text is no event's id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no event's id; give one as lists show it, like `evt_` and 32 digits")]
+pub struct NoEventId(String);
 
 impl EventId {
     /// A new one.
@@ -104,14 +109,21 @@ impl Serialize for EventId {
 
 impl<'de> Deserialize<'de> for EventId {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+impl FromStr for EventId {
+    type Err = NoEventId;
+
+    fn from_str(text: &str) -> Result<Self, NoEventId> {
         let digits = text.strip_prefix("evt_").filter(|digits| digits.len() == 32 && digits.is_ascii());
         let halves = digits.and_then(|digits| digits.split_at_checked(16));
         let number = |digits| u64::from_str_radix(digits, 16).ok();
         let id = halves.and_then(|(at, random)| {
             Some(Self { at: Micros::from_epoch(number(at)?), random: number(random)? })
         });
-        id.ok_or_else(|| D::Error::custom(format!("`{text}` is no event's id")))
+        id.ok_or_else(|| NoEventId(text.chars().take(MOST_SHOWN).collect()))
     }
 }
 
@@ -216,6 +228,8 @@ fn partition(day: &LogDay) -> String {
 }
 
 /// What an event says of an entry that was another tenant's until then.
+/// Of a text that is no id.
+const MOST_SHOWN: usize = 64;
 const FORMER_TENANT: &str = "former_tenant";
 /// How long events are kept, and can be told again.
 pub const EVENTS_KEPT: Duration = Duration::from_hours(30 * 24);
