@@ -2,7 +2,8 @@
 //! Not here: which bound there is (`admin`), and how a count is kept (`store::state_table`).
 //! Invariants: no addition passes the bound, whoever adds at the same time (`two_instances_together_pass_no_quota_and_a_count_is_mended`,
 //! `a_count_that_was_read_too_early_permits_nothing`); what changes while it is counted is counted again
-//! (`what_changes_while_it_is_counted_is_counted_again`); a preview writes nothing (`a_preview_of_an_addition_writes_no_count`).
+//! (`what_changes_while_it_is_counted_is_counted_again`); a preview reads all entries of a tenant once at most
+//! (`previews_count_the_entries_of_a_tenant_once`).
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -67,14 +68,12 @@ impl<'a> Counting<'_> {
         Ok(CountChanges { changes, _turn: turn })
     }
 
-    /// Whether the new entry would be one too many, as far as is known now. Writes nothing: what nobody has counted is read from the index, which may
-    /// be a moment old.
+    /// Whether the new entry would be one too many, as far as is known now. What nobody has counted is counted and kept, lest each preview read all
+    /// entries of the tenant; of entries nothing is written.
     pub(super) async fn preview(self, store: &Store, owners: OwnerChange<'_>) -> Result<(), CountError> {
         let (_, Some((tenant, limit))) = self.counted(owners) else { return Ok(()) };
-        let entries = match find_entry_count(store, tenant).await?.entries {
-            Some(entries) => entries,
-            None => domain_table::count(store, tenant).await?,
-        };
+        have_counted(store, tenant).await?;
+        let entries = find_entry_count(store, tenant).await?.entries.ok_or(StoreError::Conflict)?;
         Ok(refuse_beyond(tenant, entries, limit)?)
     }
 
@@ -124,6 +123,11 @@ pub async fn count(store: &Store, tenant: &str) -> Result<CountReport, StoreErro
 
 /// Counts the entries of `tenant` unless somebody has.
 async fn have_counted(store: &Store, tenant: &str) -> Result<(), StoreError> {
+    if find_entry_count(store, tenant).await?.entries.is_some() {
+        return Ok(());
+    }
+    // The rows of an import ask at once: one counts, and the others find the count.
+    let _turn = COUNTS.acquire().await;
     for _ in 0..MOST_ROUNDS {
         let seen = find_entry_count(store, tenant).await?;
         if seen.entries.is_some() || Counted::after(store, tenant, seen).await?.keep(store, tenant).await? {
@@ -157,6 +161,7 @@ impl Counted {
 const MOST_ROUNDS: u32 = 5;
 const INDEX_DELAY: std::time::Duration = std::time::Duration::from_secs(1);
 static TURNS: Semaphore = Semaphore::const_new(1);
+static COUNTS: Semaphore = Semaphore::const_new(1);
 
 #[cfg(test)]
 mod tests {
@@ -274,7 +279,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_preview_of_an_addition_writes_no_count() {
+    async fn previews_count_the_entries_of_a_tenant_once() {
         let store = store().await;
         for n in 0..3 {
             ask(&store, &lenient(), &format!("n{n}.example"), present("acme")).await.unwrap();
@@ -286,8 +291,12 @@ mod tests {
             change::preview(&store, &request, sources, &rules(limit), &Unknown).await.map(drop)
         };
         assert!(is_over(&preview("late.example", 3).await));
+        assert_eq!(entries(&store, "acme").await, Some(3));
+        // What nobody counts: who reads the index anew would find it.
+        ask(&store, &lenient(), "uncounted.example", present("acme")).await.unwrap();
         preview("late.example", 4).await.unwrap();
-        assert_eq!(find_entry_count(&store, "acme").await.unwrap(), EntryCount::default());
+        assert_eq!(entries(&store, "acme").await, Some(3));
+        assert!(domain_table::get(&store, &Pattern::parse("late.example").unwrap()).await.unwrap().is_none());
     }
 
     #[tokio::test]
