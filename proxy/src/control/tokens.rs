@@ -12,7 +12,7 @@ use crate::{
     store::{
         Store, StoreError,
         instant::Micros,
-        state_table::{self, MOST_TOKENS, TokenReach, TokenRecord, TooManyTokens},
+        state_table::{self, MOST_KEPT_TOKENS, MOST_TOKENS, TokenReach, TokenRecord, TooManyTokens},
     },
 };
 
@@ -84,7 +84,9 @@ pub async fn create_token(store: &Store, new: NewToken, now: Micros) -> Result<I
     if new.scopes.is_empty() {
         return Err(TokenError::NoScope);
     }
-    if state_table::list_tokens(store).await?.len() >= MOST_TOKENS {
+    let kept = state_table::list_tokens(store).await?;
+    let valid = kept.iter().filter(|token| token.is_valid(now)).count();
+    if valid >= MOST_TOKENS || kept.len() >= MOST_KEPT_TOKENS {
         return Err(TooManyTokens.into());
     }
     let token = ApiToken::generate().map_err(|_| TokenError::Random)?;
@@ -143,5 +145,47 @@ mod tests {
         let absent = revoke_token(&store, &"0123456789ab".parse().unwrap(), now).await.unwrap_err();
         let told = "there is no token `0123456789ab`; `gatehouse token list` shows those there are";
         assert_eq!(absent.to_string(), told);
+    }
+    /// Keeps `count` tokens that end at `expires_at`; the last of them in the order of the table.
+    async fn keep(store: &Store, count: usize, expires_at: Option<Micros>) -> TokenId {
+        let mut kept = Vec::new();
+        for _ in 0..count {
+            let token = ApiToken::generate().unwrap();
+            let record = TokenRecord {
+                id: token.id(),
+                name: "ci".parse().unwrap(),
+                scopes: BTreeSet::from([Scope::DomainsRead]),
+                reach: TokenReach::AllTenants,
+                created_at: Micros::from_epoch(1),
+                expires_at,
+                revoked_at: None,
+            };
+            state_table::put_token(store, &token.hash(), &record).await.unwrap();
+            kept.push((token.hash().to_string(), token.id()));
+        }
+        kept.into_iter().max_by(|a, b| a.0.cmp(&b.0)).unwrap().1
+    }
+
+    #[tokio::test]
+    async fn tokens_that_ended_leave_room_for_new_ones_and_each_one_can_be_revoked() {
+        let store = Store::on(Engine::in_memory().unwrap(), &StoreConfig::default());
+        tables::create(&store).await.unwrap();
+        let now = Micros::of(crate::clock::wall());
+        let new = NewToken {
+            name: "ci".parse().unwrap(),
+            scopes: BTreeSet::from([Scope::DomainsRead]),
+            reach: TokenReach::AllTenants,
+            lifetime_seconds: None,
+        };
+        keep(&store, MOST_TOKENS, Some(now)).await;
+        let made = create_token(&store, new.clone(), now).await.unwrap();
+        // As two that are made at once do.
+        let last = keep(&store, MOST_TOKENS, None).await;
+        let refused = create_token(&store, new.clone(), now).await;
+        assert!(matches!(refused, Err(TokenError::TooMany(_))), "{refused:?}");
+        for id in [&made.record.id, &last] {
+            assert_eq!(revoke_token(&store, id, now).await.unwrap().revoked_at, Some(now));
+        }
+        create_token(&store, new, now).await.unwrap();
     }
 }

@@ -31,7 +31,8 @@ pub mod ticket_keys;
 mod webhook_state;
 
 pub use api_tokens::{
-    MOST_TOKENS, TokenReach, TokenRecord, TooManyTokens, find_token, list_tokens, put_token, revoke_token,
+    MOST_KEPT_TOKENS, MOST_TOKENS, TokenReach, TokenRecord, TooManyTokens, find_token, list_tokens,
+    put_token, revoke_token,
 };
 pub use audit::{AuditPage, AuditRecord, Change, audit};
 pub use check_progress::{checks_settled, put_checks_settled};

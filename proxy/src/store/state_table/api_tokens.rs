@@ -43,10 +43,10 @@ pub enum TokenReach {
     AllTenants,
 }
 
-/// There are as many tokens as a list can show.
+/// There are as many tokens as there may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "there are {MOST_TOKENS} tokens already; revoke those that nobody uses, they are forgotten after 30 days"
+    "there are {MOST_TOKENS} valid tokens already, or {MOST_KEPT_TOKENS} with those that ended within 30 days; revoke those that nobody uses, or make fewer"
 )]
 pub struct TooManyTokens;
 
@@ -130,7 +130,7 @@ pub async fn find_token(store: &Store, hash: &TokenHash) -> Result<Option<TokenR
     Ok(find(store, PARTITION, &hash.to_string()).await?.as_ref().and_then(TokenRecord::read))
 }
 
-/// All tokens, those that ended not long ago among them; at most [`MOST_TOKENS`].
+/// All tokens, those that ended not long ago among them.
 pub async fn list_tokens(store: &Store) -> Result<Vec<TokenRecord>, StoreError> {
     let mut records: Vec<_> = keyed(store).await?.into_iter().map(|(_, record)| record).collect();
     records.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
@@ -170,7 +170,8 @@ async fn keyed(store: &Store) -> Result<Vec<(AttributeValue, TokenRecord)>, Stor
     let query =
         query.key_condition_expression("pk = :pk").expression_attribute_values(":pk", text(PARTITION));
     let (mut items, mut found) = (query.into_paginator().items().send(), Vec::new());
-    while found.len() < MOST_TOKENS
+    // A few more than there may be: of those that are made at the same moment none sees the others.
+    while found.len() < 2 * MOST_KEPT_TOKENS
         && let Some(item) = items.next().await
     {
         let item = item?;
@@ -186,8 +187,10 @@ fn forgotten(ended: Micros) -> AttributeValue {
     seconds(ended.more(KEPT))
 }
 
-/// Tokens of a fleet.
+/// Valid tokens of a fleet.
 pub const MOST_TOKENS: usize = 1000;
+/// The same with those that ended not long ago, which a list shows: some megabytes.
+pub const MOST_KEPT_TOKENS: usize = 5000;
 const EXPIRES: &str = "expires_at";
 const KEPT: Duration = Duration::from_hours(30 * 24);
 
