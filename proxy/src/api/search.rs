@@ -60,9 +60,9 @@ pub(super) async fn part(
     Ok(Part { records, malformed, next: next.map(Place::Index) })
 }
 
-/// Whether it is for a few entries that no index has beside each other.
+/// Whether it is for a few entries that no index has beside each other: one has a tenant's in the order of their names.
 fn is_search(query: &ListQuery<'_>) -> bool {
-    query.tenant.is_none() && (query.prefix.is_some() || query.status.is_some())
+    query.status.is_some() || (query.tenant.is_none() && query.prefix.is_some())
 }
 
 /// What memory knows to be sought, as it is in the table; `None` where it does not hold the table.
@@ -94,7 +94,11 @@ async fn names(
     query: &ListQuery<'_>,
     behind: Option<Pattern>,
 ) -> Result<Option<Vec<Pattern>>, Problem> {
-    let sought = Sought { prefix: query.prefix.unwrap_or_default().to_owned(), status: query.status };
+    let sought = Sought {
+        prefix: query.prefix.unwrap_or_default().to_owned(),
+        status: query.status,
+        tenant: query.tenant.map(str::to_owned),
+    };
     let (domains, most) = (api.instance.domains.clone(), usize::from(query.limit));
     // Of a million entries it takes longer than others should wait for this thread.
     let search = tokio::task::spawn_blocking(move || domains.search(&sought, behind.as_ref(), most));

@@ -1,5 +1,5 @@
-//! Entries of all tenants by what their names begin with or by their status, found in memory: no index of the table has that order, and who
-//! walked through all changes in search of a few would make a call for each two hundred entries.
+//! Entries by what their names begin with, of whichever tenant, or by their status, found in memory: no index of the table has that order, and who
+//! walked through all of them in search of a few would make a call for each two hundred.
 //! Not here: the entries as they are in the table now (`store::domain_table::named`).
 
 use std::collections::BinaryHeap;
@@ -14,6 +14,8 @@ pub struct Sought {
     pub prefix: String,
     /// With this status; absent, with any but `removed`.
     pub status: Option<DomainStatus>,
+    /// Of this tenant; absent, of any.
+    pub tenant: Option<String>,
 }
 
 impl Domains {
@@ -35,8 +37,8 @@ impl Sought {
     /// entry, and holds `most`.
     fn find(&self, snapshot: &Snapshot, behind: Option<&Pattern>, most: usize) -> Vec<Pattern> {
         let mut first = BinaryHeap::with_capacity(most.saturating_add(1));
-        for (pattern, status) in snapshot.statuses() {
-            if status.is_none_or(|status| self.means(status))
+        for (pattern, of_table) in snapshot.statuses() {
+            if of_table.is_none_or(|(status, tenant)| self.means(status, tenant))
                 && behind.is_none_or(|behind| pattern > behind)
                 && first.peek().is_none_or(|last| first.len() < most || pattern < *last)
                 && self.begins(pattern)
@@ -50,8 +52,9 @@ impl Sought {
         first.into_sorted_vec().into_iter().cloned().collect()
     }
 
-    fn means(&self, status: DomainStatus) -> bool {
+    fn means(&self, status: DomainStatus, tenant: &str) -> bool {
         self.status.map_or(status != DomainStatus::Removed, |wanted| wanted == status)
+            && self.tenant.as_ref().is_none_or(|wanted| wanted == tenant)
     }
 
     fn begins(&self, pattern: &Pattern) -> bool {
@@ -125,14 +128,23 @@ mod tests {
             ("shop.", Some(DomainStatus::Active), "a listed"),
             ("shops", None, ""),
         ] {
-            let sought = Sought { prefix: prefix.to_owned(), status };
+            let sought = Sought { prefix: prefix.to_owned(), status, tenant: None };
             let wanted: Vec<_> =
                 found.split_whitespace().map(|label| pattern(&format!("shop.{label}.example"))).collect();
             assert_eq!(sought.find(&snapshot, None, 100), wanted, "{sought:?}");
         }
         for prefix in ["*", "*.", "*.sh", "*.shop.example"] {
-            let sought = Sought { prefix: prefix.to_owned(), status: None };
+            let sought = Sought { prefix: prefix.to_owned(), ..Sought::default() };
             assert_eq!(sought.find(&snapshot, None, 100), [pattern("*.shop.example")], "{prefix}");
+        }
+        for (tenant, found) in [
+            ("default", vec!["shop.a.example", "shop.listed.example"]),
+            ("acme", vec!["shop.listed.example"]),
+        ] {
+            let status = Some(DomainStatus::Active);
+            let sought = Sought { prefix: "shop.".to_owned(), status, tenant: Some(tenant.to_owned()) };
+            let wanted: Vec<_> = found.into_iter().map(pattern).collect();
+            assert_eq!(sought.find(&snapshot, None, 100), wanted, "{tenant}");
         }
     }
 

@@ -197,11 +197,12 @@ impl Snapshot {
         }
     }
 
-    /// What each entry covers, and its status; none of an entry of the settings, since the table may have another of the same pattern.
-    pub(super) fn statuses(&self) -> impl Iterator<Item = (&Pattern, Option<DomainStatus>)> {
+    /// What each entry covers, and its status and tenant; none of an entry of the settings, since the table may have another of the same pattern.
+    pub(super) fn statuses(&self) -> impl Iterator<Item = (&Pattern, Option<(DomainStatus, &str)>)> {
         self.entries().map(|entry| {
             let is_static = entry.domain_entry.source == PermissionSource::Static;
-            (&entry.domain_entry.pattern, (!is_static).then_some(entry.status))
+            let of_table = (entry.status, &*entry.domain_entry.tenant);
+            (&entry.domain_entry.pattern, (!is_static).then_some(of_table))
         })
     }
 

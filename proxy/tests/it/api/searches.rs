@@ -48,21 +48,32 @@ fn a_search_finds_in_its_first_part_whatever_was_changed_before() {
     scrape_until(&a, "the lists", Duration::from_secs(20), |metrics| {
         metrics.sum("gatehouse_domains_known", &[]) > f64::from(OTHERS)
     });
-    let operator = Client::new(&edge, &token(&a, &ALL, None).1);
+    let [operator, acme, zeta] =
+        [None, Some("acme"), Some("zeta")].map(|tenant| Client::new(&edge, &token(&a, &ALL, tenant).1));
     let names = |list: &Value| -> Vec<String> {
         let items = list["items"].as_array().unwrap();
         items.iter().map(|item| item["domain"].as_str().unwrap().to_owned()).collect()
     };
-    for query in ["prefix=needle", "status=suspended", "prefix=needle&status=suspended"] {
-        let list = operator.expect(200, "GET", &format!("domains?{query}"), &Value::Null);
+    for (client, query) in [
+        (&operator, "prefix=needle"),
+        (&operator, "status=suspended"),
+        (&operator, "prefix=needle&status=suspended"),
+        (&operator, "status=suspended&tenant=acme"),
+        (&acme, "status=suspended"),
+        (&acme, "prefix=needle"),
+        (&acme, "prefix=needle&status=suspended"),
+    ] {
+        let list = client.expect(200, "GET", &format!("domains?{query}"), &Value::Null);
         assert_eq!(names(&list), ["needle-a.customer.test", "needle-b.customer.test"], "{query}: {list}");
         assert!(list["next"].is_null(), "{query}: {list}");
-        let first = operator.expect(200, "GET", &format!("domains?{query}&limit=1"), &Value::Null);
+        let first = client.expect(200, "GET", &format!("domains?{query}&limit=1"), &Value::Null);
         let cursor = first["next"].as_str().unwrap();
         let second =
-            operator.expect(200, "GET", &format!("domains?{query}&limit=1&cursor={cursor}"), &Value::Null);
+            client.expect(200, "GET", &format!("domains?{query}&limit=1&cursor={cursor}"), &Value::Null);
         assert_eq!((names(&first), names(&second)), (names(&list)[..1].to_vec(), names(&list)[1..].to_vec()));
     }
+    let nothing = zeta.expect(200, "GET", "domains?status=suspended", &Value::Null);
+    assert_eq!((&nothing["items"], &nothing["next"]), (&json!([]), &Value::Null), "another tenant's");
     // What is not there is not found, and that at once.
     let nothing = operator.expect(200, "GET", "domains?prefix=noodle", &Value::Null);
     assert_eq!((&nothing["items"], &nothing["next"]), (&json!([]), &Value::Null));
