@@ -8,7 +8,7 @@ mod view;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -109,6 +109,8 @@ pub(super) struct SetupLinks {
     store: Store,
     /// The fleet's key as the table had it not long ago, if there was one. One request asks the table, and others wait for it.
     key: Cache<(), Option<LinkKey>>,
+    /// When it was asked for anew, for a link that was none by the key in memory.
+    key_asked_at: Mutex<Option<Instant>>,
     rates: Mutex<RequestRates<EntryMark>>,
     /// What is shown of an entry, whatever its links: a page that is asked for often is made once in a while.
     shown: Cache<EntryMark, Arc<SetupResource>>,
@@ -139,16 +141,15 @@ impl SetupLinks {
     pub(super) fn new(store: Store, rates: RequestRates<EntryMark>) -> Self {
         let key = Cache::builder().max_capacity(1).time_to_live(KEY_FRESH_FOR).build();
         let shown = Cache::builder().max_capacity(MOST_SHOWN).time_to_live(SHOWN_FOR).build();
-        Self { store, key, rates: Mutex::new(rates), shown, looks: Semaphore::new(LOOKS_AT_ONCE) }
+        let (rates, looks) = (Mutex::new(rates), Semaphore::new(LOOKS_AT_ONCE));
+        Self { store, key, key_asked_at: Mutex::new(None), rates, shown, looks }
     }
 
     async fn show(&self, text: &str, looker: &Looker) -> Result<LinkedSetup, Problem> {
         if !setup_link::may_be_link(text) {
             return Err(absent());
         }
-        let Some(key) = self.key().await? else { return Err(absent()) };
-        let now_seconds = Micros::of(clock::wall()).seconds();
-        let link = key.verify(text, now_seconds).map_err(|_| absent())?;
+        let (link, key) = self.verified(text).await?;
         let counted =
             self.rates.lock().unwrap_or_else(PoisonError::into_inner).take(&link.entry, clock::now());
         counted.map_err(|_| busy())?;
@@ -172,6 +173,31 @@ impl SetupLinks {
         );
         let facts = SetupFacts { pattern: &record.pattern, status: record.status, checks: checks.as_ref() };
         Ok(SetupResource::of(facts, records, &zone))
+    }
+
+    /// What `text` says, and the key by which it does.
+    async fn verified(&self, text: &str) -> Result<(SetupLink, LinkKey), Problem> {
+        let now_seconds = Micros::of(clock::wall()).seconds();
+        let by = |key: Option<LinkKey>| key.and_then(|key| Some((key.verify(text, now_seconds).ok()?, key)));
+        if let Some(verified) = by(self.key().await?) {
+            return Ok(verified);
+        }
+        if !self.may_ask_anew(clock::now()) {
+            return Err(absent());
+        }
+        // It may have been made a moment ago, by a key that is new.
+        self.key.invalidate(&()).await;
+        by(self.key().await?).ok_or_else(absent)
+    }
+
+    /// Whether the table may be asked for the key although memory has it: whoever makes links up has it asked no oftener.
+    fn may_ask_anew(&self, now: Instant) -> bool {
+        let mut asked_at = self.key_asked_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = asked_at.is_none_or(|at| now.saturating_duration_since(at) >= KEY_ASKED_ANEW);
+        if may {
+            *asked_at = Some(now);
+        }
+        may
     }
 
     async fn key(&self) -> Result<Option<LinkKey>, Problem> {
@@ -206,8 +232,10 @@ impl From<LinkError> for Problem {
     }
 }
 
-/// How long an instance goes on with a key that was removed from the table, and without one that was made.
+/// How long an instance goes on with a key that was removed from the table.
 const KEY_FRESH_FOR: Duration = Duration::from_secs(8);
+/// How often the table is asked before that, since a link is none by the key.
+const KEY_ASKED_ANEW: Duration = Duration::from_secs(1);
 /// How old what is shown may be, beside the checks themselves.
 const SHOWN_FOR: Duration = Duration::from_secs(2);
 const MOST_SHOWN: u64 = 1_000;

@@ -169,13 +169,7 @@ async fn without_the_fleets_key_no_link_is_one() {
     let fixture = Fixture::new().await;
     let instance = fixture.instance();
     instance.show(&fixture.link, &fixture.looker).await.ok().unwrap();
-    let delete = fixture.store.client().delete_item().table_name(&fixture.store.tables().state);
-    delete
-        .key("pk", AttributeValue::S("links".into()))
-        .key("sk", AttributeValue::S("key".into()))
-        .send()
-        .await
-        .unwrap();
+    delete_key(&fixture.store).await;
     assert_eq!(fixture.show().await.unwrap_err(), ProblemKind::Absent, "another instance");
     instance.key.invalidate(&()).await;
     let shown = instance.show(&fixture.link, &fixture.looker).await;
@@ -184,4 +178,36 @@ async fn without_the_fleets_key_no_link_is_one() {
         Some(ProblemKind::Absent),
         "once its key was asked for again"
     );
+}
+
+async fn delete_key(store: &Store) {
+    let delete = store.client().delete_item().table_name(&store.tables().state);
+    delete
+        .key("pk", AttributeValue::S("links".into()))
+        .key("sk", AttributeValue::S("key".into()))
+        .send()
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_link_by_a_key_that_was_made_a_moment_ago_is_one() {
+    let fixture = Fixture::new().await;
+    let [old, none] = [fixture.instance(), fixture.instance()];
+    old.show(&fixture.link, &fixture.looker).await.ok().unwrap();
+    delete_key(&fixture.store).await;
+    assert!(none.key().await.ok().unwrap().is_none());
+    let settings = setup_links::LinkSettings::of(&config());
+    let now = Micros::of(clock::wall());
+    let made = setup_links::link_to(&fixture.store, &settings, &fixture.record, NewLink::default(), now);
+    let made = made.await.unwrap().url;
+    for instance in [&old, &none] {
+        let shown = instance.show(made.rsplit('/').next().unwrap(), &fixture.looker).await;
+        assert!(shown.is_ok(), "{:?}", shown.err().map(|problem| problem.kind()));
+    }
+    // Who makes links up has the table asked once a second.
+    let now = clock::now();
+    let instance = fixture.instance();
+    let later = [0, 1, 999, 1_000].map(|millis| instance.may_ask_anew(now + Duration::from_millis(millis)));
+    assert_eq!(later, [true, false, false, true]);
 }
