@@ -25,6 +25,7 @@ use crate::{
     },
     certificates::listing::Summary,
     config::{DomainSettings, LimitsConfig, Maintenance, RequestRate},
+    control::table::names_of,
     domains::admin::{Request, Wanted},
     name::Pattern,
     store::domain_table::DomainStatus,
@@ -193,8 +194,11 @@ pub(super) async fn show(
         |found| found.records,
     );
     let mut certificates = Vec::new();
-    let other = record.settings.counterpart(&pattern).map(Pattern::Exact);
-    for name in [Some(pattern.clone()), other].into_iter().flatten() {
+    let names = names_of(&console.api.instance.store, &record).await.unwrap_or_else(|error| {
+        missing.push(Problem::from(error).into_body().detail);
+        vec![pattern.clone()]
+    });
+    for name in names {
         let found = certificate(&console, &name).await.unwrap_or_else(|problem| {
             missing.push(problem.into_body().detail);
             CertificateState::Nothing
