@@ -109,6 +109,11 @@ pub enum Table {
     Unread,
 }
 
+/// In front of the name of an entry, where its ownership record is. RFC 8552: a label with an underscore is no host's.
+pub const OWNERSHIP_LABEL: &str = "_gatehouse";
+/// In front of what a wildcard covers, the name that is asked for where it leads.
+pub const PROBE_LABEL: &str = "gatehouse-check";
+
 /// Who issues certificates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Issuance {
@@ -209,6 +214,7 @@ pub fn decide(
             let was_unproven = entry.is_some_and(|entry| entry.is_unproven);
             let is_unproven = status == DomainStatus::Suspended && was_unproven && !is_waived;
             let new = DomainRecord { status, is_unproven, ..new };
+            servable::check_provable(&new, required)?;
             let warnings = with_standing(warnings, &new);
             match entry {
                 None => Ok(Decision { report: Report::of(Action::Add, None, &new, &warnings), record: new }),

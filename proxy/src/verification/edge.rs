@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::{
     config::{DomainSettings, RequiredProof, VerificationConfig},
+    domains::admin::OWNERSHIP_LABEL,
     hexadecimal::hexadecimal,
     name::{Pattern, ServerName},
 };
@@ -122,10 +123,10 @@ impl Edge {
     }
 }
 
-/// Where the ownership record of `pattern` is. RFC 8552: a label with an underscore is no host's.
+/// Where the ownership record of `pattern` is.
 #[must_use]
 pub(super) fn ownership_name(pattern: &Pattern) -> String {
-    format!("_gatehouse.{}", pattern.name())
+    format!("{OWNERSHIP_LABEL}.{}", pattern.name())
 }
 
 /// Whether a text at [`ownership_name`] is meant for a verification.

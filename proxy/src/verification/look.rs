@@ -19,7 +19,7 @@ use crate::{
     certificates::{issuer_directory, order_subject, own::is_covered},
     clock,
     config::{CertificatesConfig, Config, DomainSettings, RequiredProof},
-    domains::admin::Permits,
+    domains::admin::{PROBE_LABEL, Permits},
     name::{Pattern, ServerName},
     store::{
         domain_table::{
@@ -234,7 +234,7 @@ const ZONE_DEADLINE: Duration = Duration::from_secs(3);
 fn probe_name(pattern: &Pattern) -> String {
     match pattern {
         Pattern::Exact(name) => name.to_string(),
-        Pattern::Wildcard(suffix) => format!("gatehouse-check.{suffix}"),
+        Pattern::Wildcard(suffix) => format!("{PROBE_LABEL}.{suffix}"),
     }
 }
 

@@ -71,6 +71,8 @@ pub enum Refusal {
     },
     /// No public CA issues for it.
     Underscore(Pattern),
+    /// It is so long that no proof of it can be asked for.
+    Unprovable(Pattern),
     /// It cannot speak for both names of a pair.
     Pair {
         /// Which.
@@ -130,6 +132,7 @@ impl Refusal {
             | Self::OwnListener { .. }
             | Self::PublicSuffix { .. }
             | Self::Underscore(_)
+            | Self::Unprovable(_)
             | Self::Pair { .. } => true,
         }
     }
@@ -204,6 +207,11 @@ impl Refusal {
                     format!("domain `{name}` has a `_`, and CAs issue no certificate for such a name");
                 Explained::of_domain(name, fault, "use a name of letters, digits and `-`")
             }
+            Self::Unprovable(name) => Explained::of_domain(
+                name,
+                format!("domain `{name}` is so long that no record in front of it can prove it"),
+                "use a shorter name, or have the operator add it with `--verified`",
+            ),
         }
     }
 }

@@ -4,11 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use psl::Type;
 
-use super::{AuthorityRefusal, Issuance, Refusal, Requester, Rules};
+use super::{AuthorityRefusal, Issuance, OWNERSHIP_LABEL, PROBE_LABEL, Refusal, Requester, Rules};
 use crate::{
-    config::{DomainSettings, WwwPair, leads_to},
-    name::Pattern,
-    store::domain_table::DomainRecord,
+    config::{DomainSettings, RequiredProof, WwwPair, leads_to},
+    name::{Pattern, ServerName},
+    store::domain_table::{DomainRecord, DomainStatus},
     target::{Endpoint, EndpointAddress, Location, Target, TargetHost},
 };
 
@@ -106,6 +106,19 @@ pub(super) fn check_pair(record: &DomainRecord) -> Result<(), Refusal> {
         www: record.settings.www.unwrap_or(WwwPair::Off),
         fault,
     })
+}
+
+/// Whether the name that is asked for the proof of `record`, which waits for `required`, can be one (RFC 1035 §2.3.4).
+pub(super) fn check_provable(record: &DomainRecord, required: RequiredProof) -> Result<(), Refusal> {
+    let asked = match (required, &record.pattern) {
+        (RequiredProof::Txt, pattern) => format!("{OWNERSHIP_LABEL}.{}", pattern.name()),
+        (RequiredProof::Dns, Pattern::Wildcard(suffix)) => format!("{PROBE_LABEL}.{suffix}"),
+        (RequiredProof::Dns, Pattern::Exact(_)) | (RequiredProof::None, _) => return Ok(()),
+    };
+    if record.status != DomainStatus::Pending || ServerName::parse(&asked).is_ok() {
+        return Ok(());
+    }
+    Err(Refusal::Unprovable(record.pattern.clone()))
 }
 
 /// Whether a CA may issue for what `pattern` covers.

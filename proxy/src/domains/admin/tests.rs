@@ -335,13 +335,40 @@ fn what_waits_for_its_proof_can_be_suspended_and_waits_again_when_it_is_resumed(
         assert_eq!((resumed.record.status, resumed.record.is_unproven), (to, false), "{from:?} {required}");
         let is_warned = resumed.report.warnings.contains(&Warning::Pending.to_string());
         assert_eq!(is_warned, to == Pending, "{:?}", resumed.report);
-        let verified = done(proven(present("https://c.example", "", Existing::Replace)), &replaced).record;
+        let verified =
+            done(proven_without(present("https://c.example", "", Existing::Replace)), &replaced).record;
         assert_eq!(done(Wanted::Resumed, &verified).record.status, Active, "the operator answers for it");
     }
 }
 
+#[test]
+fn a_name_that_nothing_can_prove_is_refused_instead_of_waiting_for_ever() {
+    use RequiredProof::{Dns, None, Txt};
+    // Of 245, 242 and 237 characters.
+    let [over, proven, probed] = [45, 42, 37].map(|last| {
+        let long = "a".repeat(63);
+        format!("{long}.{long}.{long}.{}.example", "b".repeat(last))
+    });
+    let wildcard = |name: &str| format!("*.{name}");
+    for (name, required, is_added) in [
+        (over.clone(), Txt, false),
+        (over.clone(), Dns, true),
+        (over.clone(), None, true),
+        (proven.clone(), Txt, true),
+        (wildcard(&proven), Txt, true),
+        (wildcard(&proven), Dns, false),
+        (wildcard(&probed), Dns, true),
+    ] {
+        let rules = Rules { required, ..lenient() };
+        let wanted = present("https://a.example", "", Existing::Keep);
+        let refused = decided(&name, wanted.clone(), Option::None, &rules).err();
+        assert_eq!(refused, (!is_added).then(|| Refusal::Unprovable(pattern(&name))), "{name} {required}");
+        assert!(decided(&name, proven_without(wanted), Option::None, &rules).is_ok(), "{name} {required}");
+    }
+}
+
 /// An addition that is served without its proof.
-fn proven(wanted: Wanted) -> Wanted {
+fn proven_without(wanted: Wanted) -> Wanted {
     match wanted {
         Wanted::Present { target, settings, tenant, existing, .. } => {
             Wanted::Present { target, settings, tenant, existing, proof: Proof::Waived }
