@@ -38,6 +38,7 @@ use tokio::runtime::Handle;
 
 pub use dns::NoResolver;
 pub use edge::{Purpose, RecordToSet};
+pub(crate) use judge::is_private;
 pub use look::{LookedAt, Looker, leave_out_caa_of_own};
 pub use pass::{LeaseState, Pass, PassReport};
 pub use provider::{HintedRecord, Provider};

@@ -88,7 +88,7 @@ pub(super) fn dns(
                     format!("`{pattern}` has addresses of the edge"),
                 );
             }
-            let to = listed(route.aliases.last(), &foreign);
+            let to = listed(&route.aliases, &foreign);
             let (reason, detail) = if foreign.len() == route.addresses.len() {
                 (Reason::LeadsElsewhere, format!("`{pattern}` leads to {to}"))
             } else {
@@ -229,8 +229,37 @@ fn traffic_remedy(pattern: &Pattern, edge: &Edge, addresses: &BTreeSet<IpAddr>) 
     format!("set {plural}: {}", records.join(", "))
 }
 
+/// Whether an address is none of the public internet. A resolver within our network knows such addresses, and who leads a name there is to learn
+/// none of them.
+pub(crate) const fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let [first, second, ..] = address.octets();
+            // RFC 6598: shared by providers' customers.
+            let is_shared = first == 100 && second & 0xc0 == 64;
+            address.is_private()
+                || address.is_loopback()
+                || address.is_link_local()
+                || address.is_unspecified()
+                || is_shared
+        }
+        IpAddr::V6(address) => {
+            address.is_unique_local()
+                || address.is_loopback()
+                || address.is_unicast_link_local()
+                || address.is_unspecified()
+        }
+    }
+}
+
 /// Where a name leads, of many addresses the first.
-fn listed(alias: Option<&String>, addresses: &[&IpAddr]) -> String {
+fn listed(aliases: &[String], addresses: &[&IpAddr]) -> String {
+    if addresses.iter().any(|address| is_private(**address)) {
+        // Its owner has set the first alias; what follows, a resolver within our network may have said.
+        let alias = aliases.first().map(|alias| format!("`{alias}`, ")).unwrap_or_default();
+        return format!("{alias}an address of a private network");
+    }
+    let alias = aliases.last();
     let shown: Vec<_> = addresses.iter().take(MOST_SHOWN).map(ToString::to_string).collect();
     let more = if addresses.len() > MOST_SHOWN { ", ..." } else { "" };
     match alias {

@@ -1,8 +1,6 @@
 //! What a setup link shows, in words for who owns the name and does not know the edge. Pure.
 //! Nothing of an entry comes here but its name, status and checks; of a finding what public DNS says, and no error of ours.
 
-use std::net::IpAddr;
-
 use serde::{Serialize, Serializer};
 
 use crate::{
@@ -12,7 +10,7 @@ use crate::{
         checks::{Check, Checks, Finding, Outcome, Reason},
     },
     telemetry::metrics::Label,
-    verification::{HintedRecord, Provider, Purpose, RecordToSet, Zone},
+    verification::{HintedRecord, Provider, Purpose, RecordToSet, Zone, is_private},
 };
 
 /// What a link shows of a name.
@@ -270,27 +268,6 @@ fn as_label<L: Label, S: Serializer>(label: &L, serializer: S) -> Result<S::Ok, 
 fn has_private_address(detail: &str) -> bool {
     let words = detail.split(|letter: char| !letter.is_ascii_hexdigit() && letter != ':' && letter != '.');
     words.filter_map(|word| word.trim_end_matches('.').parse().ok()).any(is_private)
-}
-
-const fn is_private(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(address) => {
-            let [first, second, ..] = address.octets();
-            // RFC 6598: shared by providers' customers.
-            let is_shared = first == 100 && second & 0xc0 == 64;
-            address.is_private()
-                || address.is_loopback()
-                || address.is_link_local()
-                || address.is_unspecified()
-                || is_shared
-        }
-        IpAddr::V6(address) => {
-            address.is_unique_local()
-                || address.is_loopback()
-                || address.is_unicast_link_local()
-                || address.is_unspecified()
-        }
-    }
 }
 
 /// Whether the detail of a finding for this reason is made of DNS records. Others may hold errors of ours.

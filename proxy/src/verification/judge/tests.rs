@@ -59,6 +59,16 @@ fn a_name_leads_here_by_an_alias_or_by_addresses_of_the_edge_alone() {
             &ours,
             "Failed LeadsPartlyHere: `SHOP` leads here and to 203.0.113.9 as well; REMEDY",
         ),
+        (
+            route(&["db.internal.example", "db-3.internal.example"], &["10.0.3.7"]),
+            &ours,
+            "Failed LeadsElsewhere: `SHOP` leads to `db.internal.example`, an address of a private network; REMEDY",
+        ),
+        (
+            route(&[], &["fd00::7", "203.0.113.9"]),
+            &ours,
+            "Failed LeadsElsewhere: `SHOP` leads to an address of a private network; REMEDY",
+        ),
         (Answer::Nothing, &ours, "Failed NoRecord: `SHOP` has no CNAME, A or AAAA record; REMEDY"),
         (silent(), &ours, "Unknown NoAnswer: no answer from the DNS servers of `SHOP`: timed out"),
         (
