@@ -36,6 +36,7 @@ use super::{
 use crate::{
     clock,
     control::setup_links::{self, IssuedLink, LinkError, NewLink},
+    keyed_counts::{CountSlot, KeyedCounts},
     name::Pattern,
     setup_link::{self, EntryMark, LinkKey, SetupLink},
     store::{Store, domain_table::checks::get_checked, instant::Micros, state_table::find_link_key},
@@ -115,6 +116,30 @@ pub(super) struct SetupLinks {
     /// What is shown of an entry, whatever its links: a page that is asked for often is made once in a while.
     shown: Cache<EntryMark, Arc<SetupResource>>,
     looks: Semaphore,
+    /// Requests by the entry for which they wait: none is to hold the connections of all others.
+    waiting: KeyedCounts,
+}
+
+/// A request that waits for what is shown of an entry.
+struct Waiter<'a> {
+    waiting: &'a KeyedCounts,
+    of_entry: CountSlot,
+}
+
+impl<'a> Waiter<'a> {
+    /// One for `entry`; nothing, where enough wait.
+    fn of(waiting: &'a KeyedCounts, entry: &EntryMark) -> Option<Self> {
+        let of_entry = waiting.slot(entry);
+        let before = waiting.add(of_entry);
+        let waiter = Self { waiting, of_entry };
+        (before < MOST_WAITING).then_some(waiter)
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.waiting.remove(self.of_entry);
+    }
 }
 
 /// What a link shows, and when it ends.
@@ -142,7 +167,7 @@ impl SetupLinks {
         let key = Cache::builder().max_capacity(1).time_to_live(KEY_FRESH_FOR).build();
         let shown = Cache::builder().max_capacity(MOST_SHOWN).time_to_live(SHOWN_FOR).build();
         let (rates, looks) = (Mutex::new(rates), Semaphore::new(LOOKS_AT_ONCE));
-        Self { store, key, key_asked_at: Mutex::new(None), rates, shown, looks }
+        Self { store, key, key_asked_at: Mutex::new(None), rates, shown, looks, waiting: KeyedCounts::new() }
     }
 
     async fn show(&self, text: &str, looker: &Looker) -> Result<LinkedSetup, Problem> {
@@ -153,10 +178,14 @@ impl SetupLinks {
         let counted =
             self.rates.lock().unwrap_or_else(PoisonError::into_inner).take(&link.entry, clock::now());
         counted.map_err(|_| busy())?;
+        let ends_at = Micros::of_seconds(link.ends_at_seconds).to_string();
+        if let Some(shown) = self.shown.get(&link.entry).await {
+            return Ok(LinkedSetup { shown, ends_at });
+        }
+        let _waiter = Waiter::of(&self.waiting, &link.entry).ok_or_else(busy)?;
         let look = async { self.look(&link, &key, looker).await.map(Arc::new) };
         // Boxed: most requests find what is shown.
         let shown = Box::pin(self.shown.try_get_with(link.entry, look)).await;
-        let ends_at = Micros::of_seconds(link.ends_at_seconds).to_string();
         Ok(LinkedSetup { shown: shown.map_err(|problem| Problem::clone(&problem))?, ends_at })
     }
 
@@ -239,6 +268,8 @@ const KEY_ASKED_ANEW: Duration = Duration::from_secs(1);
 /// How old what is shown may be, beside the checks themselves.
 const SHOWN_FOR: Duration = Duration::from_secs(2);
 const MOST_SHOWN: u64 = 1_000;
+/// Requests that wait for one entry's. Its name servers may take all the time they have, and a site in front has one address for all customers.
+const MOST_WAITING: usize = 4;
 /// Pages that are made at once; each waits for DNS servers for some seconds at most.
 const LOOKS_AT_ONCE: usize = 32;
 /// How long another waits for one of these to end.

@@ -211,3 +211,22 @@ async fn a_link_by_a_key_that_was_made_a_moment_ago_is_one() {
     let later = [0, 1, 999, 1_000].map(|millis| instance.may_ask_anew(now + Duration::from_millis(millis)));
     assert_eq!(later, [true, false, false, true]);
 }
+
+#[tokio::test]
+async fn few_requests_wait_for_what_is_shown_of_one_entry() {
+    let fixture = Fixture::new().await;
+    let rates = ApiConfig { requests_per_second: 100, requests_burst: 1_000, ..ApiConfig::default() };
+    let instance = SetupLinks::new(fixture.store.clone(), RequestRates::new(&rates, clock::now()));
+    // So that all of them wait for the look.
+    instance.key().await.ok().unwrap();
+    let show = || async { instance.show(&fixture.link, &fixture.looker).await.map(|_| ()) };
+    let (a, b, c, d, e, f) = tokio::join!(show(), show(), show(), show(), show(), show());
+    let kinds = [a, b, c, d, e, f].map(|shown| shown.map_err(|problem| problem.kind()));
+    let refused = Err(ProblemKind::TooMany);
+    assert_eq!(kinds, [Ok(()), Ok(()), Ok(()), Ok(()), refused, refused]);
+    for _ in 0..6 {
+        assert_eq!(show().await.map_err(|problem| problem.kind()), Ok(()), "what is there nobody waits for");
+    }
+    instance.shown.invalidate_all();
+    assert!(show().await.is_ok(), "none of them waits any more");
+}
