@@ -19,7 +19,7 @@ use super::{
     extract::{IfMatch, JsonBody, NamedDomain, Parameters},
     holder::{Holder, Reads, Writes},
     idempotency::IdempotencyKey,
-    openapi::{Changes, Queries},
+    openapi::{Acts, Changes, Queries},
     problem::{Problem, ProblemKind},
     resource::{ChangedResource, DnsRecords, DomainList, DomainResource},
     search,
@@ -174,7 +174,7 @@ pub(super) async fn patch(
 #[utoipa::path(
     delete, path = "/api/v1/domains/{domain}", tag = "domains", operation_id = "removeDomain",
     params(NamedDomain, IfMatch, ChangeParameters),
-    responses((status = 200, description = "It was removed.", body = ChangedResource), Changes)
+    responses((status = 200, description = "It was removed.", body = ChangedResource), Acts)
 )]
 pub(super) async fn remove(
     State(api): State<Arc<ApiState>>,
@@ -195,7 +195,7 @@ pub(super) async fn remove(
     responses(
         (status = 200, description = "It is suspended.", body = ChangedResource,
             headers(("ETag" = String, description = "The version."))),
-        Changes
+        Acts
     )
 )]
 pub(super) async fn suspend(
@@ -217,7 +217,7 @@ pub(super) async fn suspend(
     responses(
         (status = 200, description = "It is served.", body = ChangedResource,
             headers(("ETag" = String, description = "The version."))),
-        Changes
+        Acts
     )
 )]
 pub(super) async fn resume(
@@ -239,7 +239,7 @@ pub(super) async fn resume(
     responses(
         (status = 200, description = "It is in maintenance.", body = ChangedResource,
             headers(("ETag" = String, description = "The version."))),
-        Changes
+        Acts
     )
 )]
 pub(super) async fn begin_maintenance(
@@ -259,7 +259,7 @@ pub(super) async fn begin_maintenance(
     responses(
         (status = 200, description = "Its requests go to its target.", body = ChangedResource,
             headers(("ETag" = String, description = "The version."))),
-        Changes
+        Acts
     )
 )]
 pub(super) async fn end_maintenance(

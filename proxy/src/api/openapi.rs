@@ -51,6 +51,9 @@ pub(super) struct Queries;
 /// What a request that changes may be answered with beside success.
 pub(super) struct Changes;
 
+/// What a request that changes, and has no body, may be answered with beside success.
+pub(super) struct Acts;
+
 impl IntoResponses for Queries {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         described(&QUERIES)
@@ -62,6 +65,12 @@ impl IntoResponses for Changes {
         let changes =
             [ProblemKind::Changed, ProblemKind::TooLarge, ProblemKind::MediaType, ProblemKind::VersionNeeded];
         described(&[&QUERIES[..], &changes].concat())
+    }
+}
+
+impl IntoResponses for Acts {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        described(&[&QUERIES[..], &[ProblemKind::Changed]].concat())
     }
 }
 

@@ -10,7 +10,9 @@ use hyper::{
 use serde::Serialize;
 use utoipa::{
     ToSchema,
-    openapi::{ContentBuilder, Ref, RefOr, Response as ResponseSchema, ResponseBuilder},
+    openapi::{
+        ContentBuilder, HeaderBuilder, Object, Ref, RefOr, Response as ResponseSchema, ResponseBuilder, Type,
+    },
 };
 
 use crate::{
@@ -123,6 +125,29 @@ impl ProblemKind {
             Self::Unavailable => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The request cannot be done now")
             }
+        }
+    }
+}
+
+impl ProblemKind {
+    /// Which header fields go with it, and what they say.
+    const fn headers(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::TooMany | Self::Unavailable => {
+                &[("Retry-After", "After how many seconds it may be tried again.")]
+            }
+            Self::Unauthenticated => &[("WWW-Authenticate", "How to say who asks: `Bearer`.")],
+            Self::Malformed
+            | Self::Method
+            | Self::Forbidden
+            | Self::Absent
+            | Self::Conflict
+            | Self::Changed
+            | Self::TooLarge
+            | Self::MediaType
+            | Self::Invalid
+            | Self::VersionNeeded
+            | Self::Failed => &[],
         }
     }
 }
@@ -276,8 +301,13 @@ pub(super) fn described(kinds: &[ProblemKind]) -> BTreeMap<String, RefOr<Respons
         let (status, word, title) = kind.describe();
         let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
         let description = format!("{title} (`{TYPES}{word}`).");
-        let response = ResponseBuilder::new().description(description).content(MEDIA_TYPE, content).build();
-        (status.as_str().to_owned(), RefOr::T(response))
+        let mut response = ResponseBuilder::new().description(description).content(MEDIA_TYPE, content);
+        for (name, what) in kind.headers() {
+            let text = Object::with_type(Type::String);
+            let header = HeaderBuilder::new().schema(Some(text)).description(Some(*what));
+            response = response.header(*name, header.build());
+        }
+        (status.as_str().to_owned(), RefOr::T(response.build()))
     });
     responses.collect()
 }

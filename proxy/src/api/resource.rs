@@ -5,7 +5,9 @@ use utoipa::ToSchema;
 
 use super::{
     problem::{Problem, ProblemBody},
-    words::{host, minimum_tls, rate, redirect, status, www},
+    words::{
+        action, check, host, minimum_tls, outcome, purpose, rate, reason, record_type, redirect, status, www,
+    },
 };
 use crate::{
     config::{DomainSettings, Maintenance, RequestRate, SiteRedirect, TlsVersion, UpstreamHost, WwwPair},
@@ -108,11 +110,13 @@ pub(crate) struct ChecksResource {
 #[schema(as = Finding)]
 pub(crate) struct FindingResource {
     /// Which: `dns`, `ownership`, `caa`, `https`.
+    #[schema(schema_with = check)]
     pub(crate) check: &'static str,
     /// `passed`, `failed`, or `unknown`, where no answer came.
+    #[schema(schema_with = outcome)]
     pub(crate) outcome: &'static str,
     /// What was found, for programs.
-    #[schema(example = "leads_elsewhere")]
+    #[schema(schema_with = reason)]
     pub(crate) reason: &'static str,
     /// What was found, for people.
     pub(crate) detail: String,
@@ -140,6 +144,7 @@ pub(crate) struct ChangedResource {
     /// The entry as it is now.
     pub(crate) domain: DomainResource,
     /// `add`, `replace`, `remove`, `suspend`, `resume`, or `keep`, where it was so already.
+    #[schema(schema_with = action)]
     pub(crate) action: &'static str,
     /// What is not as it was.
     pub(crate) changes: Vec<ChangeResource>,
@@ -171,11 +176,13 @@ pub(crate) struct DnsRecord {
     pub(crate) name: String,
     /// `CNAME`, `A`, `AAAA` or `TXT`.
     #[serde(rename = "type")]
+    #[schema(schema_with = record_type)]
     pub(crate) kind: &'static str,
     /// What it holds.
     #[schema(example = "edge.example.net")]
     pub(crate) value: String,
     /// `traffic`, which leads clients here, or `ownership`, which proves whose the name is.
+    #[schema(schema_with = purpose)]
     pub(crate) purpose: &'static str,
 }
 

@@ -29,6 +29,7 @@ use super::{
     domains::entry,
     extract::{JsonBody, NamedDomain, NoParameters, Parameters},
     holder::{Holder, Writes},
+    idempotency::IdempotencyKey,
     openapi::Changes,
     problem::{Problem, ProblemKind},
     rate::RequestRates,
@@ -71,7 +72,7 @@ pub(crate) struct SetupLinkResource {
 /// `Accept: application/json`, or `.json` behind it, the link answers with the same as JSON.
 #[utoipa::path(
     post, path = "/api/v1/domains/{domain}/link", tag = "domains", operation_id = "linkDomain",
-    params(NamedDomain), request_body = NewSetupLink,
+    params(NamedDomain, IdempotencyKey), request_body = NewSetupLink,
     responses((status = 201, description = "The link.", body = SetupLinkResource), Changes)
 )]
 pub(super) async fn link(

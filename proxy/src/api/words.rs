@@ -5,7 +5,11 @@ use utoipa::openapi::{
     schema::{SchemaType, Type},
 };
 
-use crate::config::RequestRate;
+use crate::{
+    config::RequestRate,
+    store::domain_table::checks::{Check, Outcome, Reason},
+    telemetry::metrics::Label,
+};
 
 fn word(values: &[&str], description: &str) -> Object {
     let word = ObjectBuilder::new().schema_type(Type::String).description(Some(description));
@@ -81,11 +85,43 @@ pub(super) fn listed_status() -> Object {
     word(&STATUS, "With this status; absent, with any but `removed`.")
 }
 
+pub(super) fn check() -> Object {
+    labels::<Check>("Which.")
+}
+
+pub(super) fn outcome() -> Object {
+    labels::<Outcome>("What came of it; `unknown`, where no answer came.")
+}
+
+pub(super) fn reason() -> Object {
+    labels::<Reason>("What was found, for programs.")
+}
+
+pub(super) fn action() -> Object {
+    word(&ACTION, "What was done, or would be: `keep`, where it was so already.")
+}
+
+pub(super) fn record_type() -> Object {
+    word(&RECORD_TYPE, "Its type.")
+}
+
+pub(super) fn purpose() -> Object {
+    word(&PURPOSE, "What it is for: `traffic` leads clients here, `ownership` proves whose the name is.")
+}
+
+fn labels<L: Label>(description: &str) -> Object {
+    let values: Vec<_> = L::ALL.iter().map(|label| label.as_str()).collect();
+    word(&values, description)
+}
+
 const MINIMUM_TLS: [&str; 2] = ["1.2", "1.3"];
 const HOST: [&str; 2] = ["target", "client"];
 const REDIRECT: [&str; 3] = ["off", "www", "apex"];
 const WWW: [&str; 3] = ["off", "redirect", "serve"];
 const WWW_TEXT: &str = "Whether it speaks for its name with `www.` in front, or without, as well: requests for that are led to its own, or forwarded alike.";
+const ACTION: [&str; 6] = ["add", "replace", "remove", "suspend", "resume", "keep"];
+const RECORD_TYPE: [&str; 4] = ["CNAME", "A", "AAAA", "TXT"];
+const PURPOSE: [&str; 2] = ["traffic", "ownership"];
 const STATUS: [&str; 5] = ["pending", "active", "failing", "suspended", "removed"];
 
 #[cfg(test)]
@@ -93,7 +129,9 @@ mod tests {
     use super::*;
     use crate::{
         config::{SiteRedirect, TlsVersion, UpstreamHost, WwwPair},
+        domains::admin::Action,
         store::domain_table::DomainStatus,
+        verification::Purpose,
     };
 
     /// Schemas are written by hand where types have their own form.
@@ -107,6 +145,10 @@ mod tests {
         read(&HOST, |text| serde_json::from_str::<UpstreamHost>(text).is_ok());
         read(&REDIRECT, |text| serde_json::from_str::<SiteRedirect>(text).is_ok());
         read(&WWW, |text| serde_json::from_str::<WwwPair>(text).is_ok());
+        read(&ACTION, |text| serde_json::from_str::<Action>(text).is_ok());
+        let purposes =
+            [Purpose::Traffic, Purpose::Ownership].map(|purpose| serde_json::to_value(purpose).unwrap());
+        assert_eq!(purposes, PURPOSE);
         read(&STATUS, |text| serde_json::from_str::<DomainStatus>(text).is_ok());
         assert_eq!(
             (MINIMUM_TLS.len(), HOST.len(), REDIRECT.len(), WWW.len()),
