@@ -127,9 +127,7 @@ impl ProblemKind {
             }
         }
     }
-}
 
-impl ProblemKind {
     /// Which header fields go with it, and what they say.
     const fn headers(self) -> &'static [(&'static str, &'static str)] {
         match self {
