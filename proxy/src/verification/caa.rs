@@ -1,4 +1,7 @@
-//! Whether CAA records let a CA issue (RFC 8659).
+//! Whether CAA records let a CA issue (RFC 8659), and by its way of validation (RFC 8657). Not here: `accounturi`, which names accounts that are
+//! in no setting; a record with one counts as if it named ours.
+
+use std::fmt;
 
 use crate::name::Pattern;
 
@@ -52,23 +55,68 @@ impl CaaRecords {
             (Pattern::Wildcard(_) | Pattern::Exact(_), _) => (ISSUE, self.issuers(ISSUE)),
         };
         // Records of other kinds restrict nothing (§4.2).
-        let Some(others) = issuers else { return CaaVerdict::Permitted };
-        let is_ours =
-            |issuer: &String| identities.iter().any(|identity| identity.eq_ignore_ascii_case(issuer));
-        if others.iter().any(is_ours) { CaaVerdict::Permitted } else { CaaVerdict::Forbidden { tag, others } }
+        let Some(issuers) = issuers else { return CaaVerdict::Permitted };
+        let methods = match pattern {
+            Pattern::Wildcard(_) => OF_WILDCARDS,
+            Pattern::Exact(_) => OF_NAMES,
+        };
+        let is_ours = |issuer: &Issuer<'_>| {
+            let is_one = identities.iter().any(|identity| identity.eq_ignore_ascii_case(issuer.name));
+            is_one && !issuer.name.is_empty() && issuer.permits(methods)
+        };
+        if issuers.iter().any(is_ours) {
+            return CaaVerdict::Permitted;
+        }
+        let named = issuers.iter().filter(|issuer| !issuer.name.is_empty()).take(MOST_SHOWN);
+        CaaVerdict::Forbidden { tag, others: named.map(ToString::to_string).collect() }
     }
 
-    /// Whom the records of `tag` name; an empty value names nobody (§4.2). `None` where there is no such record.
-    fn issuers(&self, tag: &str) -> Option<Vec<String>> {
+    /// Whom the records of `tag` name; `None` where there is no such record.
+    fn issuers(&self, tag: &str) -> Option<Vec<Issuer<'_>>> {
         let records = self.records.iter().filter(|record| record.tag.eq_ignore_ascii_case(tag));
-        let domain =
-            |record: &CaaRecord| record.value.split(';').next().unwrap_or_default().trim().to_owned();
-        let mut records = records.map(domain).peekable();
-        records.peek()?;
-        Some(records.filter(|issuer| !issuer.is_empty()).take(MOST_SHOWN).collect())
+        let issuers: Vec<_> = records.map(|record| Issuer::read(&record.value)).collect();
+        (!issuers.is_empty()).then_some(issuers)
     }
 }
 
+/// Whom a record names.
+struct Issuer<'a> {
+    /// Empty, nobody (§4.2).
+    name: &'a str,
+    /// By which methods alone it may validate, separated by commas (RFC 8657 §4); absent, by any.
+    methods: Option<&'a str>,
+}
+
+impl<'a> Issuer<'a> {
+    fn read(value: &'a str) -> Self {
+        let mut parts = value.split(';').map(str::trim);
+        let name = parts.next().unwrap_or_default();
+        let methods = parts.find_map(|parameter| {
+            let (parameter, value) = parameter.split_once('=')?;
+            (parameter.trim() == METHODS).then_some(value.trim())
+        });
+        Self { name, methods }
+    }
+
+    fn permits(&self, ours: &[&str]) -> bool {
+        self.methods.is_none_or(|methods| methods.split(',').any(|method| ours.contains(&method.trim())))
+    }
+}
+
+impl fmt::Display for Issuer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.methods {
+            None => f.write_str(self.name),
+            Some("") => write!(f, "{} by no method", self.name),
+            Some(methods) => write!(f, "{} by {methods} alone", self.name),
+        }
+    }
+}
+
+const METHODS: &str = "validationmethods";
+/// How a CA validates names here, and wildcards.
+const OF_NAMES: &[&str] = &["http-01", "tls-alpn-01"];
+const OF_WILDCARDS: &[&str] = &["dns-01"];
 const ISSUE: &str = "issue";
 const ISSUE_WILD: &str = "issuewild";
 const KNOWN: [&str; 3] = [ISSUE, ISSUE_WILD, "iodef"];
@@ -107,6 +155,40 @@ mod tests {
             (exact, vec![(false, "issue", ";"), (false, "issue", "pki.goog")], CaaVerdict::Permitted),
             (exact, vec![(false, "iodef", "mailto:a@example.com")], CaaVerdict::Permitted),
             (exact, vec![(false, "issuewild", ";")], CaaVerdict::Permitted),
+            (
+                exact,
+                vec![(false, "issue", "letsencrypt.org; validationmethods=dns-01")],
+                forbidden(&["letsencrypt.org by dns-01 alone"]),
+            ),
+            (
+                exact,
+                vec![(false, "issue", "letsencrypt.org;validationmethods=dns-01, http-01")],
+                CaaVerdict::Permitted,
+            ),
+            (
+                exact,
+                vec![(
+                    false,
+                    "issue",
+                    "letsencrypt.org; accounturi=https://a.example/1; validationmethods=tls-alpn-01",
+                )],
+                CaaVerdict::Permitted,
+            ),
+            (
+                exact,
+                vec![(false, "issue", "letsencrypt.org; validationmethods=")],
+                forbidden(&["letsencrypt.org by no method"]),
+            ),
+            (
+                "*.a.example",
+                vec![(false, "issuewild", "letsencrypt.org; validationmethods=http-01")],
+                by("issuewild", &["letsencrypt.org by http-01 alone"]),
+            ),
+            (
+                "*.a.example",
+                vec![(false, "issuewild", "letsencrypt.org; validationmethods=dns-01")],
+                CaaVerdict::Permitted,
+            ),
             (exact, vec![(true, "tbs", "unknown")], forbidden(&[])),
             (exact, vec![(false, "tbs", "unknown")], CaaVerdict::Permitted),
             (
