@@ -77,6 +77,7 @@ fn no_verb_reads_or_changes_anything_without_its_scope_or_of_another_tenant() {
         Ok(())
     })
     .unwrap();
+    assert_eq!(events(&zeta), json!([]), "nor later, when there is something to be told");
     let without = |scope: &str| ALL.into_iter().filter(|other| *other != scope).collect::<Vec<_>>();
     for tenant in [Some("acme"), None] {
         let [reads, writes, audits] = ALL.map(|scope| token(&a, &without(scope), tenant).1);

@@ -54,6 +54,9 @@ fn two_instances_together_pass_no_quota_and_a_count_is_mended() {
     let imported =
         zeta.expect(200, "POST", "imports", &json!({ "domains": [new("z0"), new("z1"), new("z2")] }));
     assert_eq!((&imported["added"], &imported["refused"]), (&json!(1), &json!(2)), "{imported}");
+    let rows = json!({ "domains": [new("z3"), new("z4")] });
+    let would = zeta.expect(200, "POST", "imports?dry_run=true", &rows);
+    assert_eq!((&would["added"], &would["refused"]), (&json!(0), &json!(2)), "{would}");
 
     // Whoever removes one may have another, at either instance.
     let first = entries[0]["domain"].as_str().unwrap();
