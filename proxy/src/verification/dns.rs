@@ -46,7 +46,7 @@ impl Dns {
         builder.build().map(Self).map_err(NoResolver)
     }
 
-    /// Where `name` leads: its aliases and addresses.
+    /// Where `name` leads: its aliases and addresses, as far as its servers say. Some answer no question for AAAA at all.
     pub(super) async fn route(&self, name: &str) -> Answer<Route> {
         let (alias, v4, v6) = tokio::join!(
             self.ask(name, RecordType::CNAME),
@@ -54,20 +54,14 @@ impl Dns {
             self.ask(name, RecordType::AAAA)
         );
         let mut route = Route::default();
-        let mut silent = None;
         for answer in [alias, v4, v6] {
             match answer {
                 Answer::Found(records) => records.iter().for_each(|record| route.take(record)),
                 Answer::Nothing => {}
-                Answer::Silent(why) => silent = Some(why),
+                Answer::Silent(why) => route.unanswered = Some(why),
             }
         }
-        // What was not answered might be what leads elsewhere.
-        match silent {
-            Some(why) => Answer::Silent(why),
-            None if route == Route::default() => Answer::Nothing,
-            None => Answer::Found(route),
-        }
+        if route == Route::default() { Answer::Nothing } else { Answer::Found(route) }
     }
 
     /// The texts at `name`.

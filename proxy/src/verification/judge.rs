@@ -29,6 +29,8 @@ pub(super) struct Route {
     pub(super) aliases: Vec<String>,
     /// The addresses.
     pub(super) addresses: BTreeSet<IpAddr>,
+    /// Why a part of it is not known, which may lead elsewhere.
+    pub(super) unanswered: Option<String>,
 }
 
 /// What a handshake for a name came to.
@@ -75,6 +77,9 @@ pub(super) fn dns(
         Answer::Found(route) => {
             if let Some(alias) = route.aliases.iter().find(|alias| edge.is_called(alias)) {
                 return of(Outcome::Passed, Reason::LeadsHere, format!("`{pattern}` leads to `{alias}`"));
+            }
+            if let Some(why) = &route.unanswered {
+                return silent(Check::Dns, &pattern.to_string(), why);
             }
             let foreign: Vec<_> = route.addresses.difference(addresses).collect();
             if addresses.is_empty() {

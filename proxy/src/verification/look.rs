@@ -12,7 +12,7 @@ use super::{
     edge::{Edge, RecordToSet, ownership_name},
     http::edge_behind,
     https::handshake,
-    judge::{self, Answer},
+    judge::{self, Answer, Route},
     zone::{Zone, candidates},
 };
 use crate::{
@@ -115,8 +115,8 @@ impl Looker {
             return self.edge.addresses.clone();
         }
         match self.dns.route(self.edge.name.as_str()).await {
-            Answer::Found(route) => route.addresses,
-            Answer::Nothing | Answer::Silent(_) => BTreeSet::new(),
+            Answer::Found(Route { addresses, unanswered: None, .. }) => addresses,
+            Answer::Found(_) | Answer::Nothing | Answer::Silent(_) => BTreeSet::new(),
         }
     }
 

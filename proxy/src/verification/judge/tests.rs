@@ -8,11 +8,18 @@ fn pattern(text: &str) -> Pattern {
 
 fn route(aliases: &[&str], addresses: &[&str]) -> Answer<Route> {
     let aliases = aliases.iter().map(ToString::to_string).collect();
-    Answer::Found(Route { aliases, addresses: addresses.iter().map(|text| text.parse().unwrap()).collect() })
+    let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
+    Answer::Found(Route { aliases, addresses, unanswered: None })
 }
 
 fn silent<T>() -> Answer<T> {
     Answer::Silent("timed out".to_owned())
+}
+
+/// The same where one question was not answered.
+fn partial(aliases: &[&str], addresses: &[&str]) -> Answer<Route> {
+    let Answer::Found(route) = route(aliases, addresses) else { unreachable!("it is found") };
+    Answer::Found(Route { unanswered: Some("timed out".to_owned()), ..route })
 }
 
 /// A finding as a line: outcome, reason, what is said.
@@ -70,6 +77,17 @@ fn a_name_leads_here_by_an_alias_or_by_addresses_of_the_edge_alone() {
             "Failed LeadsElsewhere: `SHOP` leads to an address of a private network; REMEDY",
         ),
         (Answer::Nothing, &ours, "Failed NoRecord: `SHOP` has no CNAME, A or AAAA record; REMEDY"),
+        (
+            partial(&["edge.example.net"], &["192.0.2.10"]),
+            &ours,
+            "Passed LeadsHere: `SHOP` leads to `edge.example.net`",
+        ),
+        (
+            partial(&[], &["192.0.2.10"]),
+            &ours,
+            "Unknown NoAnswer: no answer from the DNS servers of `SHOP`: timed out",
+        ),
+        (partial(&[], &[]), &ours, "Unknown NoAnswer: no answer from the DNS servers of `SHOP`: timed out"),
         (silent(), &ours, "Unknown NoAnswer: no answer from the DNS servers of `SHOP`: timed out"),
         (
             route(&[], &["203.0.113.9"]),
