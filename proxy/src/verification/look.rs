@@ -197,11 +197,14 @@ impl Looker {
 
     /// What certificates of `pattern` are ordered for: below a wildcard that the settings do not list, each name has its own.
     fn order_subject(&self, pattern: &Pattern) -> Pattern {
-        let is_listed = |wildcard| self.certificates.wildcards.iter().any(|listed| listed.name == *wildcard);
+        let mut wildcards = self.certificates.wildcards.iter();
+        let is_listed = wildcards.any(|listed| listed.name == *pattern);
         match pattern {
-            Pattern::Wildcard(suffix) if !is_listed(pattern) => Pattern::Exact(suffix.clone()),
+            Pattern::Wildcard(suffix) if !is_listed => Pattern::Exact(suffix.clone()),
             // What the operator has brought is none that is ordered.
-            _ => order_subject(&self.certificates, &OwnCertificates::new(), pattern, clock::wall()),
+            Pattern::Exact(_) | Pattern::Wildcard(_) => {
+                order_subject(&self.certificates, &OwnCertificates::new(), pattern, clock::wall())
+            }
         }
     }
 
