@@ -151,6 +151,7 @@ mod tests {
             assert_eq!(checks.of(Check::Caa).map(|caa| caa.outcome), expected, "{own} {left:?}");
         }
     }
+
     /// The update that the page shows behind `heading`, of the entry of `pattern` at `now`.
     async fn written_as_documented(store: &Store, pattern: &Pattern, heading: &str, now: Micros) {
         let page = include_str!("../../../docs/domains-table.md");
