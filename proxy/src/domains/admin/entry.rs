@@ -68,7 +68,12 @@ pub(in crate::domains) fn removed(old: &DomainRecord, now: Micros) -> DomainReco
 
 /// The entry with another status. One that waits while it is suspended is known by it.
 pub(in crate::domains) fn with_status(old: &DomainRecord, status: DomainStatus, now: Micros) -> DomainRecord {
-    let waits = old.status == DomainStatus::Pending || old.is_unproven;
+    let waits = match old.status {
+        DomainStatus::Pending => true,
+        DomainStatus::Suspended => old.is_unproven,
+        // Whoever has it served has it proven, also a program that leaves the mark there.
+        DomainStatus::Active | DomainStatus::Failing | DomainStatus::Removed => false,
+    };
     let is_unproven = status == DomainStatus::Suspended && waits;
     DomainRecord { status, is_unproven, ..changed_by(old, now) }
 }

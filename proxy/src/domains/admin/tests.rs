@@ -322,9 +322,10 @@ fn what_waits_for_its_proof_can_be_suspended_and_waits_again_when_it_is_resumed(
         (Pending, RequiredProof::Dns, Pending),
         // Nothing is asked for any more.
         (Pending, RequiredProof::None, Active),
+        // Resumed by a program that does not know of it.
         (Active, RequiredProof::Txt, Active),
     ] {
-        let there = record(a, from, "acme");
+        let there = DomainRecord { is_unproven: from == Active, ..record(a, from, "acme") };
         let done = |wanted, there| decided("shop.example", wanted, Some(there), &rules(required)).unwrap();
         let suspended = done(Wanted::Suspended, &there).record;
         assert_eq!((suspended.status, suspended.is_unproven), (Suspended, from == Pending));
