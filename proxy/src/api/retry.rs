@@ -7,10 +7,10 @@ use axum::{Json, extract::State};
 use super::{
     ApiState,
     domains::entry,
-    extract::NamedDomain,
+    extract::{NamedDomain, NoParameters, Parameters},
     holder::{Holder, Writes},
     idempotency::IdempotencyKey,
-    openapi::Changes,
+    openapi::Acts,
     problem::{Problem, ProblemKind},
     resource::Retry,
 };
@@ -23,12 +23,13 @@ use crate::name::Pattern;
 #[utoipa::path(
     post, path = "/api/v1/domains/{domain}/retry", tag = "domains", operation_id = "retryDomain",
     params(NamedDomain, IdempotencyKey),
-    responses((status = 200, description = "Its next handshake does not wait.", body = Retry), Changes)
+    responses((status = 200, description = "Its next handshake does not wait.", body = Retry), Acts)
 )]
 pub(super) async fn retry(
     State(api): State<Arc<ApiState>>,
     holder: Holder<Writes>,
     NamedDomain(pattern): NamedDomain,
+    Parameters(NoParameters {}): Parameters<NoParameters>,
 ) -> Result<Json<Retry>, Problem> {
     end_back_off(&api, &holder, &pattern).await.map(Json)
 }

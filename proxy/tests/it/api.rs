@@ -127,6 +127,7 @@ fn a_name_is_served_from_its_addition_to_its_removal() {
         client.expect(422, method, &format!("{entry}/{what}?dryrun=true"), &Value::Null);
     }
     client.expect(422, "POST", &format!("{entry}/link?dry_run=true"), &json!({}));
+    client.expect(422, "POST", &format!("{entry}/retry?dry_run=true"), &json!({}));
     assert_served(&edge, SHOP);
     client.expect(200, "POST", &format!("{entry}/suspend"), &Value::Null);
     assert_ne!(get(&edge, SHOP).status, 200);
