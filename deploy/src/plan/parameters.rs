@@ -2,30 +2,34 @@
 //! have been made or changed.
 //! Invariant: each pattern of the templates is understood (`each_pattern_of_the_templates_is_understood`).
 
+use std::collections::BTreeMap;
+
 use regex_lite::Regex;
 
 use super::{Refusal, StackChange, Value};
-use crate::stack::{Kind, StackKey};
+use crate::{
+    stack::{Kind, StackKey},
+    wanted::Region,
+};
 
 /// Each field of the file whose value a template does not take, once. `changes` are of stacks that are not there yet: what is known of their
 /// parameters is the file's.
 pub(super) fn refused(changes: impl Iterator<Item = StackChange>) -> Vec<Refusal> {
-    let mut refused: Vec<Refusal> = Vec::new();
+    let mut refused: BTreeMap<String, Refusal> = BTreeMap::new();
     for StackChange { key, parameters, .. } in changes {
         for (name, value) in parameters {
             let Value::Known(value) = value else { continue };
-            let Some(declaration) = Declaration::of(key.kind, name).filter(|one| !one.takes(&value)) else {
-                continue;
-            };
+            let Some(declaration) = Declaration::of(key.kind, name) else { continue };
             let field = field(&key, name);
-            let is_told =
-                |one: &Refusal| matches!(one, Refusal::Parameter { field: told, .. } if *told == field);
-            if !refused.iter().any(is_told) {
-                refused.push(declaration.refusal(field, value));
+            if !declaration.takes(&value) {
+                refused.entry(field.clone()).or_insert_with(|| declaration.refusal(field, value));
+            } else if OF_ITS_REGION.contains(&name) && is_elsewhere(&value, &key.region) {
+                let region = key.region.clone();
+                refused.entry(field.clone()).or_insert(Refusal::Elsewhere { field, value, region });
             }
         }
     }
-    refused
+    refused.into_values().collect()
 }
 
 /// What a template says of a parameter.
@@ -83,6 +87,13 @@ fn field(key: &StackKey, name: &str) -> String {
     }
 }
 
+/// Whether an ARN names another region.
+fn is_elsewhere(arn: &str, region: &Region) -> bool {
+    arn.split(':').nth(3).is_some_and(|other| other != region.as_str())
+}
+
+/// CloudWatch tells no topic of another region, and neither Systems Manager nor DynamoDB encrypts by such a key.
+const OF_ITS_REGION: [&str; 3] = ["AlarmTopic", "ExistingKey", "SettingsKey"];
 const FIELDS: [(Kind, &str, &str); 21] = [
     (Kind::Domains, "ExistingCertificatesTable", "tables.certificates"),
     (Kind::Domains, "ExistingDomainsTable", "tables.domains"),

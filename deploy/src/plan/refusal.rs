@@ -57,6 +57,8 @@ pub(crate) enum Refusal {
     NoQueueForGuard { region: Region, instance_type: String },
     #[error("{field}: `{value}` is none that CloudFormation takes; write it as `{form}` says: {description}")]
     Parameter { field: String, value: String, form: String, description: String },
+    #[error("{field}: `{value}` is of another region; the stack in {region} takes one of {region} alone")]
+    Elsewhere { field: String, value: String, region: Region },
     #[error("regions.{region}: there is no default VPC with public subnets; set `vpc` and `subnets`")]
     NoNetwork { region: Region },
     #[error(

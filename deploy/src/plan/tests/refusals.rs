@@ -209,7 +209,7 @@ fn what_a_template_does_not_take_is_refused_by_its_field() {
     fn functions(wanted: &mut Wanted) -> &mut DomainFunctions {
         wanted.domain_functions.as_mut().unwrap()
     }
-    let changes: [(fn(&mut Wanted), &str); 16] = [
+    let changes: [(fn(&mut Wanted), &str); 17] = [
         (|wanted| wanted.edge.ip_address_type = "IPV6".to_owned(), "edge.ip_address_type: `IPV6`"),
         (|wanted| wanted.edge.hosted_zone_id = "z1".to_owned(), "edge.hosted_zone_id: `z1`"),
         (|wanted| wanted.edge.name = "Edge.example.com".to_owned(), "edge.name: `Edge.example.com`"),
@@ -242,6 +242,12 @@ fn what_a_template_does_not_take_is_refused_by_its_field() {
         (
             |wanted| away(wanted).settings_key = "alias/a".to_owned(),
             "regions.us-east-1.settings_key: `alias/a`",
+        ),
+        (
+            |wanted| {
+                away(wanted).alarm_topic = "arn:aws:sns:eu-central-1:111122223333:oncall".to_owned();
+            },
+            "regions.us-east-1.alarm_topic: `arn:aws:sns:eu-central-1:111122223333:oncall` is of another region",
         ),
         (|wanted| away(wanted).cpu_credits = "none".to_owned(), "regions.us-east-1.cpu_credits: `none`"),
         (|wanted| away(wanted).instance_type = "t4g".to_owned(), "regions.us-east-1.instance_type: `t4g`"),
