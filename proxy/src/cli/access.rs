@@ -311,10 +311,10 @@ impl OfflineTables {
         let sources = self.sources();
         let decision =
             change::administer(&self.store, request, sources, &self.rules, &change::Unknown).await?;
-        if matches!(request.wanted, Wanted::Present { .. } | Wanted::Resumed) {
-            if let Err(error) = table::retry_entry(&self.store, &decision.record).await {
-                table::warn_not_retried(&decision.record, &error);
-            }
+        if matches!(request.wanted, Wanted::Present { .. } | Wanted::Resumed)
+            && let Err(error) = table::retry_entry(&self.store, &decision.record).await
+        {
+            table::warn_not_retried(&decision.record, &error);
         }
         Ok(Changed { domain: request.pattern.clone(), report: decision.report, reach: ChangeReach::Table })
     }

@@ -3,6 +3,9 @@
 use super::*;
 use crate::wanted::RegionWanted;
 
+/// A change of the file, and what its refusal says.
+type Case = (fn(&mut Wanted), &'static str);
+
 /// What is refused of a fleet in two regions, after `spoil`.
 fn refused(purpose: Purpose, spoil: impl Fn(&mut Wanted, &mut Found)) -> Vec<String> {
     let mut wanted = wanted(&[HOME, AWAY]);
@@ -138,7 +141,7 @@ fn what_customers_point_to_goes_only_where_the_stages_name_is_typed_again() {
     edge.parameters.extend(named.map(|(name, value)| (name.to_owned(), value.to_owned())));
     assert!(deploy(&before, &found, Purpose::Deploy).unwrap().is_empty());
 
-    let changes: [(fn(&mut Wanted), &str); 7] = [
+    let changes: [Case; 7] = [
         (
             |wanted| {
                 wanted.edge.hosted_zone_id.clear();
@@ -209,7 +212,7 @@ fn what_a_template_does_not_take_is_refused_by_its_field() {
     fn functions(wanted: &mut Wanted) -> &mut DomainFunctions {
         wanted.domain_functions.as_mut().unwrap()
     }
-    let changes: [(fn(&mut Wanted), &str); 17] = [
+    let changes: [Case; 17] = [
         (|wanted| wanted.edge.ip_address_type = "IPV6".to_owned(), "edge.ip_address_type: `IPV6`"),
         (|wanted| wanted.edge.hosted_zone_id = "z1".to_owned(), "edge.hosted_zone_id: `z1`"),
         (|wanted| wanted.edge.name = "Edge.example.com".to_owned(), "edge.name: `Edge.example.com`"),

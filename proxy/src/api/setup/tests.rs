@@ -220,8 +220,8 @@ async fn few_requests_wait_for_what_is_shown_of_one_entry() {
     // So that all of them wait for the look.
     instance.key().await.ok().unwrap();
     let show = || async { instance.show(&fixture.link, &fixture.looker).await.map(|_| ()) };
-    let (a, b, c, d, e, f) = tokio::join!(show(), show(), show(), show(), show(), show());
-    let kinds = [a, b, c, d, e, f].map(|shown| shown.map_err(|problem| problem.kind()));
+    let shown: [_; 6] = tokio::join!(show(), show(), show(), show(), show(), show()).into();
+    let kinds = shown.map(|shown| shown.map_err(|problem| problem.kind()));
     let refused = Err(ProblemKind::TooMany);
     assert_eq!(kinds, [Ok(()), Ok(()), Ok(()), Ok(()), refused, refused]);
     for _ in 0..6 {

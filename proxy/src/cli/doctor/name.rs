@@ -211,7 +211,7 @@ async fn leads_here((config, name): (Arc<Config>, ServerName)) -> Vec<Finding> {
     let mut found = looker.look_at_dns(&pattern, tenant, identities.as_deref()).await;
     let own = async { Access::open(&config).await?.own_certificates().await };
     // Where they cannot be listed, what the records say stays.
-    let _ = leave_out_caa_of_own(&mut found, &pattern, own).await;
+    let _ = Box::pin(leave_out_caa_of_own(&mut found, &pattern, own)).await;
     told_of(found, &pattern, domain.map(|domain| domain.domain).as_ref())
 }
 
