@@ -109,6 +109,7 @@ impl fmt::Display for Target {
             match endpoint.protocol {
                 UpstreamProtocol::Http1 => {}
                 UpstreamProtocol::Http2 => f.write_str(";protocol=h2")?,
+                UpstreamProtocol::Auto => f.write_str(";protocol=auto")?,
             }
             if let Some(name) = &endpoint.tls {
                 write!(f, ";tls={name}")?;

@@ -288,7 +288,7 @@ section! {
         /// How long connecting to a target may take, TLS included; beyond it, 504.
         connect_timeout: Span = Span::secs(5),
         /// Time from the end of a request to the header section of the target's response; beyond it, 504. A request that says
-        /// it is a call of gRPC, to an endpoint with `;protocol=h2`, may take `limits.tunnel_idle`.
+        /// it is a call of gRPC, to an endpoint over HTTP/2, may take `limits.tunnel_idle`.
         response_timeout: Span = Span::secs(60),
         /// How long a connection to a target is kept unused before it is closed.
         idle: Span = Span::secs(60),
@@ -315,7 +315,7 @@ section! {
         /// Requests under way at each endpoint of a target, at each of its addresses, unless it has `;max_requests=N` behind it; absent, as many
         /// as `upstream.connections_per_target` lets. One beyond it goes to another endpoint, or waits until one ends.
         max_requests: Option<u32> = None => "100",
-        /// Connections open to each endpoint that is spoken to over HTTP/1.1, unused ones among them, at each of its addresses, unless it has
+        /// Connections open to each endpoint over HTTP/1.1, unused ones among them, at each of its addresses, unless it has
         /// `;max_connections=N` behind it; absent, as many as there are requests. Each carries one request at a time, and those that check
         /// health are not counted.
         max_connections: Option<u32> = None => "100",

@@ -10,7 +10,7 @@ use super::{
     admit::RequestViolation,
     cdn_loop::CdnLoop,
     compression::{Encoder, Preference, Streams, Treatment},
-    domain_route::{Admitted, DomainRoute},
+    domain_route::Admitted,
     error_pages::ErrorPages,
     header_rules::{self, TemplateValues},
     metrics::{CompressionResult, RequestOutcome},
@@ -148,7 +148,8 @@ impl<T: Transport> Relay<T> {
         let is_call = route.upstream.takes_calls() && rewrite::is_grpc(&head.fields);
         let min_rate =
             if is_call { call_rate(&limits) } else { MinRate::new(*limits.idle, limits.minimum_rate) };
-        let upload = self.begin_upload(&head.fields, body, min_rate, (route, record)).await?;
+        let goes_over_http2 = self.upstreams.goes_over_http2(&route.upstream, is_call);
+        let upload = self.begin_upload(&head.fields, body, min_rate, (goes_over_http2, record)).await?;
         let (client, through, cdn_loop) = (record.client_address(), record.through(), &self.cdn_loop);
         // Behind it: a body may have turned out to have no data (RFC 9113 §8.1).
         let (framing, awaits_continue) = (upload.framing(), upload.awaits_continue());
@@ -207,7 +208,7 @@ impl<T: Transport> Relay<T> {
         fields: &Fields,
         body: RequestBody,
         min_rate: MinRate,
-        (route, record): (&DomainRoute, &mut RequestRecord),
+        (goes_over_http2, record): (bool, &mut RequestRecord),
     ) -> Result<Upload, RequestRefusal> {
         // RFC 9110 §6.6.2: some servers refuse trailers, and a client that needs them announces them.
         let passes_trailers = fields.has(FieldName::Trailer);
@@ -217,7 +218,7 @@ impl<T: Transport> Relay<T> {
             return Err(RequestRefusal::Loop);
         }
         // Over HTTP/2 it costs a stream, and a gRPC client may want the response's header section before it sends anything.
-        if !route.upstream.is_http2() {
+        if !goes_over_http2 {
             self.upstreams.await_body(&mut upload, record.client_address()).await?;
         }
         Ok(upload)

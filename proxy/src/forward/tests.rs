@@ -1,6 +1,7 @@
 //! Real sockets on both sides, on both back ends. The upstream is played by hand, so that it can misbehave at a chosen byte.
 //! Time limits are in `limits`.
 
+mod auto_protocol;
 mod base_paths;
 mod checks;
 mod circuit_breaking;

@@ -50,7 +50,7 @@ use self::{
     attempt::Attempts,
     choice::{Choice, Load, Standing, choose, rank},
     connector::Connector,
-    destination::Destination,
+    destination::{ChosenVersion, Destination},
     destinations::{Candidate, Candidates, Destinations},
     health::Verdict,
     prober::Prober,
@@ -64,7 +64,7 @@ use crate::{
     clock::now,
     keyed_counts::network,
     random,
-    target::{Endpoint, Target, UpstreamProtocol},
+    target::{Target, UpstreamProtocol},
     telemetry::admit_line,
     transport::Transport,
 };
@@ -77,15 +77,9 @@ pub(super) struct Route {
 }
 
 impl Route {
-    /// Whether its requests go over HTTP/2, whichever endpoint they go to.
-    pub(super) fn is_http2(&self) -> bool {
-        let is_http2 = |endpoint: &Endpoint| endpoint.protocol == UpstreamProtocol::Http2;
-        self.target.endpoints().iter().all(is_http2)
-    }
-
-    /// Whether some of its endpoints take calls of gRPC, which are of HTTP/2.
+    /// Whether some of its endpoints may take calls of gRPC, which are of HTTP/2.
     pub(super) fn takes_calls(&self) -> bool {
-        self.target.endpoints().iter().any(|endpoint| endpoint.protocol == UpstreamProtocol::Http2)
+        self.target.endpoints().iter().any(|endpoint| endpoint.protocol != UpstreamProtocol::Http1)
     }
 }
 
@@ -127,6 +121,20 @@ impl<T: Transport> Upstreams<T> {
         let prober = tokio::task::spawn_local(Rc::new(prober).run());
         let retries = RefCell::new(RetryBudget::new(now()));
         Self { settings, connector, metrics, destinations, retries, sweeper, prober }
+    }
+
+    /// Whether a request along `route` takes but a stream of HTTP/2, whichever endpoint it goes to. Of servers that may choose, and were
+    /// not asked yet, it is taken for granted for a `call` of gRPC alone, which is of HTTP/2.
+    pub(super) fn goes_over_http2(&self, route: &Route, is_call: bool) -> bool {
+        let endpoints = route.target.endpoints();
+        if endpoints.iter().all(|endpoint| endpoint.protocol != UpstreamProtocol::Auto) {
+            return endpoints.iter().all(|endpoint| endpoint.protocol == UpstreamProtocol::Http2);
+        }
+        let goes = |candidate: &Candidate| match candidate.destination.version() {
+            Some(version) => version == ChosenVersion::Http2,
+            None => is_call,
+        };
+        self.destinations.known(route).map_or(is_call, |candidates| candidates.iter().all(goes))
     }
 
     /// Waits for the first bytes of a body that `client` has announced: a client that sends nothing must not cost a target anything. One

@@ -23,7 +23,7 @@ pub struct Endpoint {
     pub location: Location,
     /// What is put before the path of each request.
     pub base_path: Option<BasePath>,
-    /// The version of HTTP it is spoken to with.
+    /// The version of HTTP it is spoken to with, or how that is found.
     pub protocol: UpstreamProtocol,
     /// Its share of the requests, in proportion to the other endpoints'.
     pub weight: Weight,
@@ -98,10 +98,13 @@ impl Endpoint {
             if tls.is_some() && scheme == Scheme::Http {
                 return Err(TargetReason::TlsInCleartext);
             }
+            if protocol == UpstreamProtocol::Auto && scheme == Scheme::Http {
+                return Err(TargetReason::AutoInCleartext);
+            }
             if limits.connections.is_some() && protocol == UpstreamProtocol::Http2 {
                 return Err(TargetReason::ConnectionsOverHttp2);
             }
-            if proxy_protocol.is_some() && protocol == UpstreamProtocol::Http2 {
+            if proxy_protocol.is_some() && protocol != UpstreamProtocol::Http1 {
                 return Err(TargetReason::ProxyProtocolOverHttp2);
             }
             let authority = authority(scheme, &location)?;

@@ -42,8 +42,12 @@ pub(super) enum TargetReason {
     Parameter,
     #[error("`weight=` must be a number from 1 to 256")]
     Weight,
-    #[error("`protocol=` must be `h2` or `http/1.1`")]
+    #[error("`protocol=` must be `h2`, `http/1.1` or `auto`")]
     Protocol,
+    #[error(
+        "`protocol=auto` is for `https://` alone, since a server chooses during the TLS handshake; write `protocol=h2` if it speaks HTTP/2 in cleartext, or leave it out"
+    )]
+    AutoInCleartext,
     #[error("`tls=` must be a name of `[upstream.tls.NAME]`: 1 to 63 letters, digits, `-` and `_`")]
     Tls,
     #[error("`tls=` is for `https://` alone")]
@@ -51,7 +55,7 @@ pub(super) enum TargetReason {
     #[error("`proxy_protocol=` must be `v1` or `v2`")]
     ProxyProtocol,
     #[error(
-        "`proxy_protocol=` says whom a connection is for, and with `protocol=h2` several clients share one; leave one of the two out"
+        "`proxy_protocol=` says whom a connection is for, and with `protocol=h2` or `protocol=auto` several clients share one; leave one of the two out"
     )]
     ProxyProtocolOverHttp2,
     #[error(

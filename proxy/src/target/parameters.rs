@@ -10,7 +10,7 @@ use super::{
     tls_name::TlsName,
 };
 
-/// The version of HTTP that an endpoint speaks.
+/// The version of HTTP that an endpoint speaks, or how it is found.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum UpstreamProtocol {
     /// HTTP/1.1.
@@ -18,6 +18,8 @@ pub enum UpstreamProtocol {
     Http1,
     /// HTTP/2: by ALPN over TLS, in cleartext by prior knowledge (RFC 9113 §3.3). gRPC needs it.
     Http2,
+    /// What its server chooses of both for each connection, by ALPN (RFC 7301). Over TLS alone.
+    Auto,
 }
 
 /// The version of a PROXY header (HAProxy, proxy-protocol.txt).
@@ -110,11 +112,12 @@ impl fmt::Display for ProxyProtocolVersion {
 }
 
 impl UpstreamProtocol {
-    /// By the names of ALPN (RFC 7301 §6).
+    /// By the names of ALPN (RFC 7301 §6), or `auto`.
     fn parse(name: &str) -> Option<Self> {
         match name {
             "http/1.1" => Some(Self::Http1),
             "h2" => Some(Self::Http2),
+            "auto" => Some(Self::Auto),
             _ => None,
         }
     }

@@ -12,7 +12,7 @@ mod properties {
 
     proptest! {
         #[test]
-        fn what_is_a_target_parses_to_itself(text in "\\PC{0,60}|((https?://[a-z0-9.:@/\\[\\]-]{0,40}|unix:[a-z0-9./ #-]{0,40})(;weight=[0-9]{1,3})?(;protocol=h2)?(;tls=[a-z.]{0,3})?(;proxy_protocol=v[0-3])?(;health=/[a-z?=#;]{0,5})?(;max_(connections|requests|pending)=[0-9]{1,7}){0,2},?){1,3}") {
+        fn what_is_a_target_parses_to_itself(text in "\\PC{0,60}|((https?://[a-z0-9.:@/\\[\\]-]{0,40}|unix:[a-z0-9./ #-]{0,40})(;weight=[0-9]{1,3})?(;protocol=(h2|auto))?(;tls=[a-z.]{0,3})?(;proxy_protocol=v[0-3])?(;health=/[a-z?=#;]{0,5})?(;max_(connections|requests|pending)=[0-9]{1,7}){0,2},?){1,3}") {
             if let Ok(target) = Target::parse(&text) {
                 prop_assert_eq!(Target::parse(&target.to_string()).unwrap(), target);
             }
@@ -66,6 +66,17 @@ fn an_endpoint_may_speak_another_version_of_http() {
 }
 
 #[test]
+fn an_endpoint_over_tls_may_let_its_server_choose_the_version_of_http() {
+    let target = Target::parse("https://b.example;protocol=auto;max_connections=9").unwrap();
+    assert_eq!(target.to_string(), "https://b.example;protocol=auto;max_connections=9");
+    assert_eq!(target.endpoints()[0].protocol, UpstreamProtocol::Auto);
+    for cleartext in ["http://10.0.0.5:8080;protocol=auto", "unix:/run/app.sock;protocol=auto"] {
+        let error = Target::parse(cleartext).unwrap_err().to_string();
+        assert!(error.contains(cleartext) && error.contains("for `https://` alone"), "{error}");
+    }
+}
+
+#[test]
 fn an_endpoint_may_say_how_its_health_is_checked() {
     let target = Target::parse("http://10.0.0.5;health=/up?full=1;weight=2, http://10.0.0.6").unwrap();
     let paths = target.endpoints().iter().map(|endpoint| endpoint.health.as_ref().map(PathAndQuery::as_str));
@@ -91,9 +102,12 @@ fn an_endpoint_may_want_a_proxy_header() {
     let (v1, v2) = (Some(ProxyProtocolVersion::V1), Some(ProxyProtocolVersion::V2));
     assert_eq!(versions.collect::<Vec<_>>(), [v2, v1]);
     assert!(target.wants_proxy_header() && !Target::parse("http://10.0.0.5").unwrap().wants_proxy_header());
-    let both = "http://10.0.0.5;protocol=h2;proxy_protocol=v2";
-    let error = Target::parse(both).unwrap_err().to_string();
-    assert!(error.contains(both) && error.contains("leave one of the two out"), "{error}");
+    for both in
+        ["http://10.0.0.5;protocol=h2;proxy_protocol=v2", "https://10.0.0.5;protocol=auto;proxy_protocol=v1"]
+    {
+        let error = Target::parse(both).unwrap_err().to_string();
+        assert!(error.contains(both) && error.contains("leave one of the two out"), "{error}");
+    }
 }
 
 #[test]

@@ -14,18 +14,26 @@ fn every_kind_of_call_is_answered(io: &str) {
     let certificate = edge.authority.issue("grpc", &["127.0.0.1"]).unwrap();
     let in_cleartext = GrpcServer::start(&edge.network.edge, 9_400, None, edge.folder()).unwrap();
     let over_tls = GrpcServer::start(&edge.network.edge, 9_401, Some(&certificate), edge.folder()).unwrap();
-    let names = [(SHOP, "http", &in_cleartext), ("grpc.customer.test", "https", &over_tls)];
+    let names = [
+        (SHOP, ("http", "h2"), &in_cleartext),
+        ("grpc.customer.test", ("https", "h2"), &over_tls),
+        ("chosen.customer.test", ("https", "auto"), &over_tls),
+    ];
     let mut settings = edge.settings(Place::A, io);
-    for (name, scheme, server) in &names {
-        settings.domain_to(name, &format!("{scheme}://{};protocol=h2", server.address()));
+    for (name, (scheme, protocol), server) in &names {
+        settings.domain_to(name, &format!("{scheme}://{};protocol={protocol}", server.address()));
     }
     let gatehouse = start(&edge, settings);
-    for (name, scheme, server) in names {
+    for (name, (scheme, protocol), server) in names {
         // The certificate first: an order takes longer than a call.
         let reply = edge.curl(&format!("https://{name}/")).run().unwrap();
         assert_eq!(reply.header("grpc-status").as_deref(), Some("2"), "the server refuses a GET: {reply:?}");
         call_everything(&edge, name).unwrap_or_else(|error| {
-            panic!("{io}, {scheme}: {error:#}\n{}\n{}", server.output(), gatehouse.process.output())
+            panic!(
+                "{io}, {scheme}, {protocol}: {error:#}\n{}\n{}",
+                server.output(),
+                gatehouse.process.output()
+            )
         });
     }
     let metrics = gatehouse.metrics().unwrap();

@@ -1,11 +1,16 @@
-//! Both versions of HTTP, large bodies, and clients that leave.
+//! Both versions of HTTP, with clients and with targets, large bodies, and clients that leave.
 
-use std::{fs::File, time::Duration};
+use std::{fs::File, net::SocketAddr, time::Duration};
 
-use crate::fixture::{SHOP, assert_served, edge, on_both_back_ends, report, scrape_until, start_with};
+use testbed::{gatehouse::Place, network::LOOPBACK, origin::nginx_with};
+
+use crate::fixture::{
+    SHOP, assert_served, edge, get, on_both_back_ends, report, scrape_until, start, start_with,
+};
 
 on_both_back_ends!(
     both_versions_of_http_are_served,
+    a_target_that_chooses_the_version_of_http_is_followed,
     a_gibibyte_each_way_takes_bounded_memory,
     a_client_that_leaves_halfway_takes_nothing_with_it,
 );
@@ -22,6 +27,44 @@ fn both_versions_of_http_are_served(io: &str) {
     let insecure = edge.curl(&format!("http://{SHOP}/a?b")).run().unwrap();
     assert_eq!(insecure.status, 308, "{insecure:?}");
     assert_eq!(insecure.header("location").as_deref(), Some("https://shop.customer.test/a?b"));
+}
+
+fn a_target_that_chooses_the_version_of_http_is_followed(io: &str) {
+    let edge = edge();
+    let pair = edge.authority.issue("nginx", &["127.0.0.1"]).unwrap();
+    let address = SocketAddr::new(LOOPBACK, 9_501);
+    let block = format!(
+        "ssl_certificate {}; ssl_certificate_key {}; \
+         location / {{ return 200 '$server_protocol $connection_requests $http_upgrade'; }}",
+        pair.chain.display(),
+        pair.key.display()
+    );
+    let nginx =
+        |listen: &str| nginx_with(&edge.network.edge, address, (listen, &block), edge.folder()).unwrap();
+    let mut settings = edge.settings(Place::A, io);
+    settings.domain_to(SHOP, &format!("https://{address};protocol=auto"));
+    let gatehouse = start(&edge, settings);
+    let url = format!("https://{SHOP}/");
+    let offer = ["--http1.1", "-H", "Connection: Upgrade", "-H", "Upgrade: websocket"];
+    // It is upgraded, and downgraded again.
+    for (listen, version) in [("ssl", "HTTP/1.1"), ("ssl http2", "HTTP/2.0"), ("ssl", "HTTP/1.1")] {
+        let server = nginx(listen);
+        for _ in 0..3 {
+            let reply = get(&edge, SHOP);
+            assert!(
+                reply.status == 200 && reply.body.starts_with(version),
+                "{listen}: {reply:?}\n{}\n{}",
+                server.output(),
+                gatehouse.process.output()
+            );
+        }
+        // Whatever it would choose: only HTTP/1.1 can switch.
+        let offered = edge.curl(&url).with(&offer).run().unwrap();
+        assert!(offered.body.starts_with("HTTP/1.1 ") && offered.body.ends_with(" websocket"), "{offered:?}");
+    }
+    let metrics = gatehouse.metrics().unwrap();
+    let used_again = metrics.sum("gatehouse_upstream_requests_total", &["connection=\"reused\""]);
+    assert!(used_again > 2.5, "{used_again} requests went over an open connection");
 }
 
 fn a_gibibyte_each_way_takes_bounded_memory(io: &str) {

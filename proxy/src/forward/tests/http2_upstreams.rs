@@ -87,7 +87,7 @@ impl Serving {
     }
 }
 
-fn whole(text: &str) -> AnyBody {
+pub(super) fn whole(text: &str) -> AnyBody {
     Full::new(Bytes::copy_from_slice(text.as_bytes())).map_err(|never| match never {}).boxed_unsync()
 }
 

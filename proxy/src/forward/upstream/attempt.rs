@@ -8,7 +8,8 @@ use hyper::body::Incoming;
 use super::{
     RequestWriter, UpstreamBody, UpstreamFailure, UpstreamResponse, Upstreams,
     connection::Connection,
-    destination::{Destination, InFlight},
+    connector::NewConnection,
+    destination::{ChosenVersion, Destination, InFlight},
     http2::Http2Stream,
     http2_body::Http2Body,
     permits::UpstreamPermit,
@@ -58,40 +59,53 @@ impl<T: Transport> Upstreams<T> {
         request: &mut RequestWriter,
         attempts: &mut Attempts,
     ) -> Result<Answered, UpstreamFailure> {
-        match destination.endpoint.protocol {
-            UpstreamProtocol::Http1 => self.attempt_http1(destination, request, attempts).await,
-            UpstreamProtocol::Http2 => Box::pin(self.attempt_http2(destination, request, attempts)).await,
+        let protocol = protocol_for(destination, request);
+        let reused = match (protocol, destination.version()) {
+            (UpstreamProtocol::Http1, _) | (UpstreamProtocol::Auto, Some(ChosenVersion::Http1)) => {
+                self.reuse_http1(destination, request, attempts).await?
+            }
+            (UpstreamProtocol::Http2, _) | (UpstreamProtocol::Auto, Some(ChosenVersion::Http2)) => {
+                Box::pin(self.reuse_http2(destination, request, attempts)).await?
+            }
+            (UpstreamProtocol::Auto, None) => None,
+        };
+        if let Some(answered) = reused {
+            return Ok(answered);
+        }
+        // Boxed: a stream's task is as large as the largest thing it ever waits for, and is there as long as its response.
+        match protocol {
+            UpstreamProtocol::Http1 => Box::pin(self.open_http1(destination, request, attempts)).await,
+            UpstreamProtocol::Http2 => Box::pin(self.open_http2(destination, request, attempts)).await,
+            UpstreamProtocol::Auto => Box::pin(self.open_auto(destination, request, attempts)).await,
         }
     }
 
-    async fn attempt_http1(
+    /// Sends `request` over an open connection of HTTP/1.1; none if there is none, or if it may be sent anew.
+    async fn reuse_http1(
         &self,
         destination: &Destination,
         request: &mut RequestWriter,
         attempts: &mut Attempts,
-    ) -> Result<Answered, UpstreamFailure> {
-        request.address(&destination.endpoint);
+    ) -> Result<Option<Answered>, UpstreamFailure> {
         let client = request.client_of_connection(&destination.endpoint);
-        if let Some(mut connection) = destination.take(client.map(Rc::as_ref), now()) {
-            match connection.exchange(request, *self.settings.limits.response_timeout).await {
-                Ok(head) => {
-                    self.metrics.connections.bump(ConnectionOrigin::Reuse);
-                    return Ok(Answered::Http1(head, connection));
-                }
-                // RFC 9112 §9.3.1: an idle connection may be closed at any time, also while a request is being sent.
-                Err(UpstreamFailure::Closed(_)) if request.is_repeatable() => {
-                    attempts.origin = ConnectionOrigin::Retry;
-                    request.address(&destination.endpoint);
-                }
-                Err(failure) => return Err(failure),
+        let Some(mut connection) = destination.take(client.map(Rc::as_ref), now()) else { return Ok(None) };
+        request.address(&destination.endpoint);
+        match connection.exchange(request, *self.settings.limits.response_timeout).await {
+            Ok(head) => {
+                self.metrics.connections.bump(ConnectionOrigin::Reuse);
+                Ok(Some(Answered::Http1(head, connection)))
             }
+            // RFC 9112 §9.3.1: an idle connection may be closed at any time, also while a request is being sent.
+            Err(UpstreamFailure::Closed(_)) if request.is_repeatable() => {
+                attempts.origin = ConnectionOrigin::Retry;
+                Ok(None)
+            }
+            Err(failure) => Err(failure),
         }
-        // Boxed: a stream's task is as large as the largest thing it ever waits for, and is there as long as its response.
-        Box::pin(self.exchange_anew(destination, request, attempts)).await
     }
 
-    /// Sends `request` over a new connection.
-    async fn exchange_anew(
+    /// Sends `request` over a new connection of HTTP/1.1.
+    async fn open_http1(
         &self,
         destination: &Destination,
         request: &mut RequestWriter,
@@ -104,35 +118,90 @@ impl<T: Transport> Upstreams<T> {
         let mut connection = self.connected(attempts, connecting).await?;
         connection.hold(slot);
         self.metrics.connections.bump(origin);
+        self.begin_http1(connection, destination, request).await
+    }
+
+    /// Sends `request` as the first one over `connection`.
+    async fn begin_http1(
+        &self,
+        mut connection: Box<Connection>,
+        destination: &Destination,
+        request: &mut RequestWriter,
+    ) -> Result<Answered, UpstreamFailure> {
+        request.address(&destination.endpoint);
         let head = connection.exchange(request, *self.settings.limits.response_timeout).await?;
         Ok(Answered::Http1(head, connection))
     }
 
-    async fn attempt_http2(
+    /// Sends `request` over an open connection of HTTP/2; none if none has room for it, or if it may be sent anew.
+    async fn reuse_http2(
+        &self,
+        destination: &Destination,
+        request: &mut RequestWriter,
+        attempts: &mut Attempts,
+    ) -> Result<Option<Answered>, UpstreamFailure> {
+        let Some(stream) = destination.http2_stream(now()) else { return Ok(None) };
+        match self.exchange_http2(stream, destination, request).await {
+            Ok(answered) => {
+                self.metrics.connections.bump(ConnectionOrigin::Reuse);
+                Ok(Some(answered))
+            }
+            // As over HTTP/1.1: the connection may have been about to end.
+            Err(failure) if failure.retry().permits(request.is_repeatable()) => {
+                attempts.origin = ConnectionOrigin::Retry;
+                Ok(None)
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Sends `request` over a new connection of HTTP/2, or one that another request has opened meanwhile.
+    async fn open_http2(
         &self,
         destination: &Destination,
         request: &mut RequestWriter,
         attempts: &mut Attempts,
     ) -> Result<Answered, UpstreamFailure> {
-        let limit = request.terms().response_limit.unwrap_or(*self.settings.limits.response_timeout);
-        if let Some(stream) = destination.http2_stream(now()) {
-            match stream.exchange(request, &destination.endpoint, limit).await {
-                Ok(response) => {
-                    self.metrics.connections.bump(ConnectionOrigin::Reuse);
-                    return Ok(Answered::Http2(response, stream));
-                }
-                // As over HTTP/1.1: the connection may have been about to end.
-                Err(failure) if failure.retry().permits(request.is_repeatable()) => {
-                    attempts.origin = ConnectionOrigin::Retry;
-                }
-                Err(failure) => return Err(failure),
-            }
-        }
         let origin = attempts.origin;
         let (stream, origin) = self.connected(attempts, self.connect_http2_once(destination, origin)).await?;
         self.metrics.connections.bump(origin);
+        self.exchange_http2(stream, destination, request).await
+    }
+
+    async fn exchange_http2(
+        &self,
+        stream: Http2Stream,
+        destination: &Destination,
+        request: &mut RequestWriter,
+    ) -> Result<Answered, UpstreamFailure> {
+        let limit = request.terms().response_limit.unwrap_or(*self.settings.limits.response_timeout);
         let response = stream.exchange(request, &destination.endpoint, limit).await?;
         Ok(Answered::Http2(response, stream))
+    }
+
+    /// Sends `request` over a new connection in the version that its server chooses, or over one of HTTP/2 that another request has opened
+    /// meanwhile.
+    async fn open_auto(
+        &self,
+        destination: &Destination,
+        request: &mut RequestWriter,
+        attempts: &mut Attempts,
+    ) -> Result<Answered, UpstreamFailure> {
+        let origin = attempts.origin;
+        // Connections of HTTP/1.1 alone are bounded, and this may become one.
+        let slot = self.connection_slot(destination).await?;
+        match self.connected(attempts, self.connect_auto(destination, origin)).await? {
+            Opened::Http1(mut connection) => {
+                connection.hold(slot);
+                self.metrics.connections.bump(origin);
+                self.begin_http1(connection, destination, request).await
+            }
+            Opened::Http2(stream, origin) => {
+                drop(slot);
+                self.metrics.connections.bump(origin);
+                self.exchange_http2(stream, destination, request).await
+            }
+        }
     }
 
     /// Waits for `connecting` as long as the present attempt may; its failure is counted.
@@ -163,6 +232,42 @@ impl<T: Transport> Upstreams<T> {
         }
         let connection = self.connector.http2(destination).await?;
         Ok((destination.http2.add(connection), origin))
+    }
+
+    /// The same in the version that the server chooses. As long as that may be HTTP/2, requests that come at once open one connection.
+    async fn connect_auto(
+        &self,
+        destination: &Destination,
+        origin: ConnectionOrigin,
+    ) -> Result<Opened, UpstreamFailure> {
+        let speaks_http1 = || destination.version() == Some(ChosenVersion::Http1);
+        let opening = if speaks_http1() { None } else { Some(destination.http2.opening().await) };
+        // Who was before in opening one may have learned it.
+        let _opening = opening.filter(|_| !speaks_http1());
+        if !speaks_http1()
+            && let Some(stream) = destination.http2_stream(now())
+        {
+            return Ok(Opened::Http2(stream, ConnectionOrigin::Reuse));
+        }
+        Ok(match self.connector.auto(destination).await? {
+            NewConnection::Http1(connection) => Opened::Http1(connection),
+            NewConnection::Http2(connection) => Opened::Http2(destination.http2.add(connection), origin),
+        })
+    }
+}
+
+/// What a request goes over whose endpoint's server chooses.
+enum Opened {
+    Http1(Box<Connection>),
+    /// Counted as such.
+    Http2(Http2Stream, ConnectionOrigin),
+}
+
+/// How `request` is to be sent to `destination`: to another protocol only a connection can switch that offers HTTP/1.1 alone.
+fn protocol_for(destination: &Destination, request: &RequestWriter) -> UpstreamProtocol {
+    match destination.endpoint.protocol {
+        UpstreamProtocol::Auto if request.terms().wants_switch => UpstreamProtocol::Http1,
+        protocol => protocol,
     }
 }
 

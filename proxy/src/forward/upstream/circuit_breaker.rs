@@ -107,8 +107,8 @@ impl CircuitBreakers {
 impl Bounds {
     fn of(endpoint: &Endpoint, general: EndpointLimits) -> Option<Self> {
         let EndpointLimits { connections, requests, pending } = endpoint.limits.or(general);
-        // Over HTTP/2, requests share them.
-        let connections = connections.filter(|_| endpoint.protocol == UpstreamProtocol::Http1);
+        // Over HTTP/2, requests share them. Where the server chooses, it may choose HTTP/1.1.
+        let connections = connections.filter(|_| endpoint.protocol != UpstreamProtocol::Http2);
         let requests = match (requests, connections) {
             // Each has a connection of its own.
             (Some(requests), Some(connections)) => requests.min(connections),
@@ -154,8 +154,9 @@ mod tests {
             (";max_pending=7", None, Some((20, Some(30), 7))),
             (";protocol=h2", None, Some((20, None, 100))),
             (";protocol=h2;max_requests=9", Some((9, None, 100)), Some((9, None, 100))),
+            (";protocol=auto", None, Some((20, Some(30), 100))),
         ] {
-            let target = format!("http://10.0.0.5{parameters}");
+            let target = format!("https://10.0.0.5{parameters}");
             assert_eq!((bounds(&target, none), bounds(&target, general)), (of_none, of_general), "{target}");
         }
     }

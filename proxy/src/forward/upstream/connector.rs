@@ -3,12 +3,16 @@
 use std::{rc::Rc, sync::Arc};
 
 use super::{
-    connection::Connection, destination::Destination, failure::UpstreamFailure, http2::Http2Connection,
-    settings::UpstreamSettings, tls_configs::TlsConfigs,
+    connection::Connection,
+    destination::{ChosenVersion, Destination},
+    failure::UpstreamFailure,
+    http2::Http2Connection,
+    settings::UpstreamSettings,
+    tls_configs::TlsConfigs,
 };
 use crate::{
     proxy_protocol::{self, ProxiedClient},
-    target::{Endpoint, EndpointAddress, Scheme},
+    target::{Endpoint, EndpointAddress, Scheme, UpstreamProtocol},
     tls::{self, TlsStream},
     transport::{Chunk, Stream as _, Transport},
 };
@@ -18,6 +22,12 @@ pub(super) struct Connector<T: Transport> {
     transport: T,
     settings: Arc<UpstreamSettings>,
     tls: TlsConfigs,
+}
+
+/// A new connection, for the version of HTTP that its server has chosen.
+pub(super) enum NewConnection {
+    Http1(Box<Connection>),
+    Http2(Rc<Http2Connection>),
 }
 
 impl<T: Transport> Connector<T> {
@@ -40,7 +50,8 @@ impl<T: Transport> Connector<T> {
         let mut connection = match destination.endpoint.scheme {
             Scheme::Http => Connection::new(stream, peer),
             Scheme::Https => {
-                Connection::new(Box::pin(self.secure(stream, &destination.endpoint)).await?, peer)
+                let securing = self.secure(stream, &destination.endpoint, UpstreamProtocol::Http1);
+                Connection::new(Box::pin(securing).await?, peer)
             }
         };
         connection.dedicate(client);
@@ -59,7 +70,8 @@ impl<T: Transport> Connector<T> {
         match destination.endpoint.scheme {
             Scheme::Http => Http2Connection::open(stream, peer).await,
             Scheme::Https => {
-                let stream = Box::pin(self.secure(stream, &destination.endpoint)).await?;
+                let securing = self.secure(stream, &destination.endpoint, UpstreamProtocol::Http2);
+                let stream = Box::pin(securing).await?;
                 // RFC 9113 §3.2: over TLS, HTTP/2 is what ALPN has chosen.
                 if !stream.is_http2() {
                     return Err(UpstreamFailure::NoHttp2);
@@ -67,6 +79,22 @@ impl<T: Transport> Connector<T> {
                 Http2Connection::open(stream, peer).await
             }
         }
+    }
+
+    /// Connects over TLS for the version of HTTP that the server chooses, and remembers which it was.
+    pub(super) async fn auto(&self, destination: &Destination) -> Result<NewConnection, UpstreamFailure> {
+        let (peer, stream) = (destination.address.clone(), self.connect(destination).await?);
+        // As for HTTP/2, which it may become.
+        stream.probe_peer();
+        let securing = self.secure(stream, &destination.endpoint, UpstreamProtocol::Auto);
+        let stream = Box::pin(securing).await?;
+        // RFC 7301 §3.2: a server that knows nothing of ALPN chooses nothing, and speaks HTTP/1.1.
+        let version = if stream.is_http2() { ChosenVersion::Http2 } else { ChosenVersion::Http1 };
+        destination.note_version(version);
+        Ok(match version {
+            ChosenVersion::Http1 => NewConnection::Http1(Box::new(Connection::new(stream, peer))),
+            ChosenVersion::Http2 => NewConnection::Http2(Http2Connection::open(stream, peer).await?),
+        })
     }
 
     async fn connect(&self, destination: &Destination) -> Result<T::Stream, UpstreamFailure> {
@@ -77,14 +105,15 @@ impl<T: Transport> Connector<T> {
         connected.map_err(UpstreamFailure::Unreachable)
     }
 
-    /// TLS over `stream`, verified for `endpoint`. Its future is large, and a part of each request's that may wait for a connection: to be
+    /// TLS over `stream` for `protocol`, verified for `endpoint`. Its future is large, and a part of each request's that may wait for a connection: to be
     /// boxed.
     async fn secure(
         &self,
         stream: T::Stream,
         endpoint: &Endpoint,
+        protocol: UpstreamProtocol,
     ) -> Result<TlsStream<T::Stream>, UpstreamFailure> {
-        let (config, name) = self.tls.of(endpoint)?;
+        let (config, name) = self.tls.of(endpoint, protocol)?;
         let limit = *self.settings.limits.connect_timeout;
         tls::connect(stream, name, config, limit).await.map_err(UpstreamFailure::Untrusted)
     }

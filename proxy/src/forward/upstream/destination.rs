@@ -19,7 +19,8 @@ use super::{
 };
 use crate::{
     proxy_protocol::ProxiedClient,
-    target::{Endpoint, EndpointAddress},
+    target::{Endpoint, EndpointAddress, UpstreamProtocol},
+    telemetry::admit_line,
 };
 
 /// Where connections go, for one worker.
@@ -32,6 +33,8 @@ pub(super) struct Destination {
     unused: RefCell<VecDeque<UnusedConnection>>,
     /// Those of HTTP/2, in use or not.
     pub(super) http2: Http2Connections,
+    /// What its server chose last, where it may choose.
+    chosen: Cell<Option<ChosenVersion>>,
     in_flight: Cell<usize>,
     health: RefCell<Health>,
     /// What checks have shown, if its endpoint asks for them.
@@ -54,6 +57,13 @@ pub(super) struct UnusedLimits {
 struct UnusedConnection {
     connection: Box<Connection>,
     since: Instant,
+}
+
+/// The version of HTTP that a server has chosen by ALPN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ChosenVersion {
+    Http1,
+    Http2,
 }
 
 /// What there is to remember of a destination.
@@ -97,7 +107,42 @@ impl Destination {
         let (unused, http2) = (RefCell::default(), Http2Connections::default());
         let (in_flight, health) = (Cell::new(0), RefCell::default());
         let identity = identity(&endpoint, &address);
-        Self { endpoint, address, identity, unused, http2, in_flight, health, checked, breaker, limits }
+        let chosen = match endpoint.protocol {
+            UpstreamProtocol::Http1 => Some(ChosenVersion::Http1),
+            UpstreamProtocol::Http2 => Some(ChosenVersion::Http2),
+            UpstreamProtocol::Auto => None,
+        };
+        let chosen = Cell::new(chosen);
+        Self {
+            endpoint,
+            address,
+            identity,
+            unused,
+            http2,
+            chosen,
+            in_flight,
+            health,
+            checked,
+            breaker,
+            limits,
+        }
+    }
+
+    /// The version of HTTP that requests go in; none if its server may choose and was not asked yet.
+    pub(super) fn version(&self) -> Option<ChosenVersion> {
+        self.chosen.get()
+    }
+
+    /// Its server has chosen `version` for a new connection, and further requests go in it. Connections of the other one carry none any
+    /// more, save for those that only they can.
+    pub(super) fn note_version(&self, version: ChosenVersion) {
+        let before = self.chosen.replace(Some(version));
+        let (endpoint, address) = (&self.endpoint, &self.address);
+        if before.is_some_and(|before| before != version)
+            && let Some(left_out) = admit_line("version", &address.to_string())
+        {
+            tracing::info!(%endpoint, %address, ?version, left_out, "an endpoint has chosen another version of HTTP");
+        }
     }
 
     /// The connection for `client` that was used last: the least likely to have been closed meanwhile.

@@ -85,6 +85,11 @@ impl Destinations {
         Ok(candidates)
     }
 
+    /// Where requests along `route` went last, if any did a short time ago.
+    pub(super) fn known(&self, route: &Route) -> Option<Candidates> {
+        self.routes.borrow().get(route).map(|found| Rc::clone(&found.candidates))
+    }
+
     /// Names of all endpoints are asked for at once, so that none waits for another.
     fn begin(&self, route: &Route, now: Instant) {
         for endpoint in route.target.endpoints() {

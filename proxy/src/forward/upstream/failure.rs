@@ -55,7 +55,9 @@ pub(crate) enum UpstreamFailure {
     Untrusted(#[source] io::Error),
     #[error("the target closed the connection before it answered")]
     Closed(#[source] io::Error),
-    #[error("the target speaks no HTTP/2 over TLS; leave `protocol=h2` out of its endpoint")]
+    #[error(
+        "the target speaks no HTTP/2 over TLS; write `protocol=auto` behind its endpoint, or leave `protocol=h2` out"
+    )]
     NoHttp2,
     #[error("the target's connection took no further request")]
     Unsent(#[source] io::Error),

@@ -6,7 +6,7 @@ use http::{StatusCode, uri::PathAndQuery};
 
 use super::{
     checks::{Checked, HealthChange},
-    connector::Connector,
+    connector::{Connector, NewConnection},
     destination::Destination,
     destinations::Destinations,
     failure::UpstreamFailure,
@@ -75,15 +75,19 @@ impl<T: Transport> Prober<T> {
         limit: Duration,
     ) -> Result<StatusCode, UpstreamFailure> {
         let (mut request, endpoint) = (RequestWriter::check(path), &destination.endpoint);
-        match endpoint.protocol {
-            UpstreamProtocol::Http1 => {
-                // For nobody but us.
-                let mut connection = self.connector.http1(destination, None).await?;
+        let connection = match endpoint.protocol {
+            // For nobody but us.
+            UpstreamProtocol::Http1 => NewConnection::Http1(self.connector.http1(destination, None).await?),
+            UpstreamProtocol::Http2 => NewConnection::Http2(self.connector.http2(destination).await?),
+            UpstreamProtocol::Auto => self.connector.auto(destination).await?,
+        };
+        match connection {
+            NewConnection::Http1(mut connection) => {
                 request.address(endpoint);
                 Ok(connection.exchange(&mut request, limit).await?.status)
             }
-            UpstreamProtocol::Http2 => {
-                let stream = Http2Connection::stream(&self.connector.http2(destination).await?);
+            NewConnection::Http2(connection) => {
+                let stream = Http2Connection::stream(&connection);
                 Ok(stream.exchange(&mut request, endpoint, limit).await?.status())
             }
         }

@@ -1,4 +1,4 @@
-//! How upstreams are spoken to over TLS: one configuration for each version of HTTP, and for each of the settings that endpoints name.
+//! How upstreams are spoken to over TLS: one configuration for each offer of versions of HTTP, and for each of the settings that endpoints name.
 
 use std::{collections::BTreeMap, io, sync::Arc};
 
@@ -27,6 +27,7 @@ struct Named {
 struct ByProtocol {
     http1: Arc<ClientConfig>,
     http2: Arc<ClientConfig>,
+    auto: Arc<ClientConfig>,
 }
 
 /// How one endpoint is spoken to, and whose certificate it must present.
@@ -42,7 +43,12 @@ impl TlsConfigs {
         Self { usual: settings.usual.as_ref().map(ByProtocol::new), named: named.collect() }
     }
 
-    pub(super) fn of(&self, endpoint: &Endpoint) -> Result<EndpointTls, UpstreamFailure> {
+    /// How a connection to `endpoint` begins that is for `protocol`.
+    pub(super) fn of(
+        &self,
+        endpoint: &Endpoint,
+        protocol: UpstreamProtocol,
+    ) -> Result<EndpointTls, UpstreamFailure> {
         let (configs, server_name) = match &endpoint.tls {
             None => (self.usual.as_ref(), None),
             Some(name) => {
@@ -51,20 +57,27 @@ impl TlsConfigs {
                 (named.configs.as_ref(), named.server_name.as_ref())
             }
         };
-        let config = configs.ok_or(UpstreamFailure::NoRoots)?.of(endpoint.protocol);
+        let config = configs.ok_or(UpstreamFailure::NoRoots)?.of(protocol);
         Ok((config, server_name.map_or_else(|| own_name(endpoint), dns_name)?))
     }
 }
 
 impl ByProtocol {
     fn new(config: &ClientConfig) -> Self {
-        Self { http1: offering(config, b"http/1.1"), http2: offering(config, b"h2") }
+        let (http1, http2) = (b"http/1.1".as_slice(), b"h2".as_slice());
+        Self {
+            http1: offering(config, &[http1]),
+            http2: offering(config, &[http2]),
+            // RFC 7301 §3.1: in descending order of preference.
+            auto: offering(config, &[http2, http1]),
+        }
     }
 
     fn of(&self, protocol: UpstreamProtocol) -> Arc<ClientConfig> {
         match protocol {
             UpstreamProtocol::Http1 => Arc::clone(&self.http1),
             UpstreamProtocol::Http2 => Arc::clone(&self.http2),
+            UpstreamProtocol::Auto => Arc::clone(&self.auto),
         }
     }
 }
@@ -83,10 +96,10 @@ fn dns_name(name: &ServerName) -> Result<pki_types::ServerName<'static>, Upstrea
         .map_err(|error| UpstreamFailure::Untrusted(io::Error::other(error)))
 }
 
-/// With `protocol` as what ALPN offers (RFC 7301).
-fn offering(config: &ClientConfig, protocol: &[u8]) -> Arc<ClientConfig> {
+/// With `protocols` as what ALPN offers (RFC 7301).
+fn offering(config: &ClientConfig, protocols: &[&[u8]]) -> Arc<ClientConfig> {
     let mut config = config.clone();
-    config.alpn_protocols = vec![protocol.to_vec()];
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     // The records behind the handshake are ours.
     config.enable_secret_extraction = true;
     config.resumption = Resumption::in_memory_sessions(SESSIONS);
