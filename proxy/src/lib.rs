@@ -23,6 +23,7 @@ mod hexadecimal;
 mod http1;
 mod http1_stream;
 mod http2_data;
+mod http2_upgraded;
 mod http_client;
 mod keyed_counts;
 mod lazy_timer;

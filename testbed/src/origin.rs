@@ -236,6 +236,26 @@ pub fn nginx_with(
     Ok(process)
 }
 
+/// Starts `HAProxy` inside `edge` with these `sections` behind its defaults, and waits until it accepts connections at `address`.
+pub fn haproxy_with(
+    edge: &Namespace,
+    (name, sections): (&str, &str),
+    address: SocketAddr,
+    folder: &Path,
+) -> anyhow::Result<Process> {
+    let defaults = "defaults\n timeout connect 5s\n timeout client 30s\n timeout server 30s\n";
+    let file = folder.join(name).with_extension("conf");
+    fs::write(&file, format!("global\n maxconn 100\n{defaults}{sections}"))?;
+    let mut command = process::command("haproxy");
+    command.args(["-db", "-f"]).arg(&file);
+    let mut process = Process::start(edge, name, command, folder)?;
+    process.wait_until(name, START, || {
+        edge.await_inside(move || TcpStream::connect(address).map(drop))??;
+        Ok(())
+    })?;
+    Ok(process)
+}
+
 /// Starts gunicorn inside `edge` at the Unix socket `path`, with its files in `folder`, and waits until it accepts connections.
 pub fn gunicorn_at(edge: &Namespace, path: &Path, folder: &Path) -> anyhow::Result<Process> {
     let mut command = python();

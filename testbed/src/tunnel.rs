@@ -14,6 +14,8 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -35,11 +37,24 @@ async fn accept(listener: TcpListener) {
             while !head.ends_with(b"\r\n\r\n") && head.len() < LONGEST_HEAD {
                 head.push(stream.read_u8().await?);
             }
-            stream.write_all(SWITCHED.as_bytes()).await?;
+            stream.write_all(switched(&head).as_bytes()).await?;
             let (mut from, mut to) = stream.split();
             tokio::io::copy(&mut from, &mut to).await
         });
     }
+}
+
+/// The agreement to the handshake in `head`, with the proof that it was read (RFC 6455 §4.2.2).
+fn switched(head: &[u8]) -> String {
+    let head = String::from_utf8_lossy(head);
+    let mut fields = head.lines().filter_map(|line| line.split_once(':'));
+    let key = fields.find(|(name, _)| name.eq_ignore_ascii_case("sec-websocket-key"));
+    let text = format!("{}258EAFA5-E914-47DA-95CA-C5AB0DC85B11", key.map_or("", |(_, key)| key.trim()));
+    let proof = BASE64.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes()));
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Accept: {proof}\r\n\r\n"
+    )
 }
 
 /// What a client saw.
@@ -150,8 +165,6 @@ fn note(seen: &Mutex<Seen>, change: impl FnOnce(&mut Seen)) {
 
 const OFFER: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
-const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-    Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 const LONGEST_HEAD: usize = 8 << 10;
 const BREATH: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -10,6 +10,7 @@ mod early_ends;
 mod endpoints;
 mod fields;
 mod http2_upstreams;
+mod http2_websockets;
 mod limits;
 mod maintenance;
 mod proxy_headers;

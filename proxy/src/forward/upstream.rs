@@ -165,8 +165,14 @@ impl<T: Transport> Upstreams<T> {
         let permit = self.settings.places.take(&route.target, client)?;
         let candidates = self.destinations.of(route).await?;
         self.retries.borrow_mut().earn();
-        let mut tried = if request.terms().wants_switch { unable_to_switch(&candidates) } else { Vec::new() };
         let mut attempts = Attempts::new(*self.settings.limits.connect_timeout);
+        let unable = request
+            .terms()
+            .wants_switch
+            .then(|| unable_to_switch(&candidates, request.websocket_key().is_some()));
+        let unable = unable.flatten();
+        attempts.seeks_switch = unable.is_some();
+        let mut tried = unable.unwrap_or_default();
         let mut last_failure = None;
         while let Some((index, in_flight)) = self.admit(&candidates, &tried, client).await? {
             let Some(candidate) = candidates.get(index) else { break };
@@ -236,14 +242,13 @@ impl<T: Transport> Upstreams<T> {
     }
 }
 
-/// Which of `candidates` are left out of a request for another protocol: those over HTTP/2, unless there are no others.
-fn unable_to_switch(candidates: &Candidates) -> Vec<usize> {
-    let is_http2 = |candidate: &Candidate| candidate.destination.endpoint.protocol == UpstreamProtocol::Http2;
-    let unable: Vec<usize> = candidates
-        .iter()
-        .enumerate()
-        .filter(|(_, candidate)| is_http2(candidate))
-        .map(|(index, _)| index)
-        .collect();
-    if unable.len() == candidates.len() { Vec::new() } else { unable }
+/// Which of `candidates` are left out of a request for another protocol, a `websocket` or not: those that cannot switch, or of which it is
+/// not known, where others can. None if nobody can, and all may have it: an offer may be ignored (RFC 9110 §7.8).
+fn unable_to_switch(candidates: &Candidates, is_websocket: bool) -> Option<Vec<usize>> {
+    let ability = |candidate: &Candidate| candidate.destination.can_switch(is_websocket);
+    // In this order, `Some(false)` apart: those that can, and those that may.
+    let best =
+        [Some(true), None].into_iter().find(|best| candidates.iter().any(|one| ability(one) == *best))?;
+    let each = candidates.iter().enumerate();
+    Some(each.filter(|(_, candidate)| ability(candidate) != best).map(|(index, _)| index).collect())
 }

@@ -1,8 +1,7 @@
 //! HAProxy in front, which says by a PROXY header who its client is, and HTTP proxies, which say it by `X-Forwarded-For`.
 
 use std::{
-    fs,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr},
     time::Duration,
 };
 
@@ -12,7 +11,8 @@ use testbed::{
     gatehouse::{Gatehouse, Place},
     hello::{Ending, Hello, KeyShare, attempt},
     network::{CLIENT, EDGE_A, EDGE_B, STRANGER},
-    process::{self, Process},
+    origin::haproxy_with,
+    process::Process,
     wait,
 };
 
@@ -126,23 +126,7 @@ fn haproxy(edge: &Edge, header: &str) -> Process {
             "listen {name}\n mode tcp\n bind {EDGE_B}:{port}\n server a {EDGE_A}:{port} source {EDGE_B} {header}\n"
         )
     };
-    let defaults = "defaults\n timeout connect 5s\n timeout client 30s\n timeout server 30s\n";
+    let sections = format!("{}{}", listen("tls", 443), listen("clear", 80));
     let name = format!("haproxy-{header}");
-    let file = edge.folder().join(&name).with_extension("conf");
-    fs::write(
-        &file,
-        format!("global\n maxconn 100\n{defaults}{}{}", listen("tls", 443), listen("clear", 80)),
-    )
-    .unwrap();
-    let mut command = process::command("haproxy");
-    command.args(["-db", "-f"]).arg(&file);
-    let mut process = Process::start(&edge.network.edge, &name, command, edge.folder()).unwrap();
-    process
-        .wait_until("HAProxy", Duration::from_secs(10), || {
-            let to: SocketAddr = (EDGE_B, 80).into();
-            edge.network.edge.inside(move || std::net::TcpStream::connect(to))??;
-            Ok(())
-        })
-        .unwrap();
-    process
+    haproxy_with(&edge.network.edge, (&name, &sections), (EDGE_B, 80).into(), edge.folder()).unwrap()
 }

@@ -1,8 +1,19 @@
 //! Both versions of HTTP, with clients and with targets, large bodies, and clients that leave.
 
-use std::{fs::File, net::SocketAddr, time::Duration};
+use std::{
+    fs::{self, File},
+    net::SocketAddr,
+    time::Duration,
+};
 
-use testbed::{gatehouse::Place, network::LOOPBACK, origin::nginx_with};
+use anyhow::ensure;
+use testbed::{
+    edge::Edge,
+    gatehouse::Place,
+    network::LOOPBACK,
+    origin::{haproxy_with, nginx_with},
+    tunnel, wait,
+};
 
 use crate::fixture::{
     SHOP, assert_served, edge, get, on_both_back_ends, report, scrape_until, start, start_with,
@@ -11,6 +22,7 @@ use crate::fixture::{
 on_both_back_ends!(
     both_versions_of_http_are_served,
     a_target_that_chooses_the_version_of_http_is_followed,
+    a_websocket_goes_to_a_target_over_http_2,
     a_gibibyte_each_way_takes_bounded_memory,
     a_client_that_leaves_halfway_takes_nothing_with_it,
 );
@@ -65,6 +77,42 @@ fn a_target_that_chooses_the_version_of_http_is_followed(io: &str) {
     let metrics = gatehouse.metrics().unwrap();
     let used_again = metrics.sum("gatehouse_upstream_requests_total", &["connection=\"reused\""]);
     assert!(used_again > 2.5, "{used_again} requests went over an open connection");
+}
+
+fn a_websocket_goes_to_a_target_over_http_2(io: &str) {
+    let edge = edge();
+    let pair = edge.authority.issue("haproxy", &["127.0.0.1"]).unwrap();
+    let both = edge.folder().join("haproxy.pem");
+    fs::write(&both, [fs::read(&pair.chain).unwrap(), fs::read(&pair.key).unwrap()].concat()).unwrap();
+    let (front, echo) = (SocketAddr::new(LOOPBACK, 9_502), SocketAddr::new(LOOPBACK, 9_503));
+    let _echo = tunnel::echo(&edge.network.edge, echo).unwrap();
+    let sections = format!(
+        "listen websockets\n mode http\n bind {front} ssl crt {} alpn h2\n server echo {echo}\n",
+        both.display()
+    );
+    let haproxy = haproxy_with(&edge.network.edge, ("haproxy-h2", &sections), front, edge.folder()).unwrap();
+    let mut settings = edge.settings(Place::A, io);
+    settings.domain_to(SHOP, &format!("https://{front};protocol=h2"));
+    let gatehouse = start(&edge, settings);
+    let (to, roots) = (Edge::https(Place::A), edge.ca.roots());
+    // The certificate first: an order takes longer than a client waits. The echo answers nothing but a handshake.
+    let reply = get(&edge, SHOP);
+    assert_eq!(reply.status, 502, "{reply:?}");
+    let clients: Vec<_> =
+        (0..40).map(|_| tunnel::Client::start(&edge.network.client, to, SHOP, roots).unwrap()).collect();
+    wait::until("echoes on all tunnels", Duration::from_secs(20), || {
+        let seen: Vec<_> = clients.iter().map(tunnel::Client::seen).collect();
+        ensure!(seen.iter().all(|seen| seen.echoed > 10), "{seen:?}\n{}", haproxy.output());
+        Ok(())
+    })
+    .unwrap();
+    let metrics = gatehouse.metrics().unwrap();
+    let tunnels = metrics.sum("gatehouse_tunnels", &[]);
+    let opened = metrics.sum("gatehouse_upstream_requests_total", &["connection=\"opened\""]);
+    assert!(tunnels > 39.5 && opened < 20.0, "{tunnels} tunnels over {opened} connections");
+    let seen: Vec<_> = clients.into_iter().map(|client| client.seen()).collect();
+    assert!(seen.iter().all(|seen| seen.failures.is_empty() && seen.closed.is_empty()), "{seen:?}");
+    report(&format!("{io}: {tunnels} WebSockets over {opened} connections to HAProxy"));
 }
 
 fn a_gibibyte_each_way_takes_bounded_memory(io: &str) {

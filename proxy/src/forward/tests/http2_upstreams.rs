@@ -79,6 +79,11 @@ pub(super) struct Serving {
 }
 
 impl Serving {
+    /// Breaks the connection off.
+    pub(super) fn abort(self) {
+        self.task.abort();
+    }
+
     /// Ends the connection (RFC 9113 §6.8), and waits until the proxy has seen it.
     async fn end(self) {
         self.end.send(()).unwrap();

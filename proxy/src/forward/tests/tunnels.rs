@@ -171,7 +171,9 @@ fn a_side_that_is_gone_ends_the_other() {
 }
 
 /// A client of HTTP/2 that has asked for a WebSocket (RFC 8441 §5).
-async fn asked(edge: &Edge) -> impl Future<Output = hyper::Result<Response<hyper::body::Incoming>>> + use<> {
+pub(super) async fn asked(
+    edge: &Edge,
+) -> impl Future<Output = hyper::Result<Response<hyper::body::Incoming>>> + use<> {
     let (mut sender, connection) = http2::handshake(Local, TokioIo::new(edge.client().await)).await.unwrap();
     tokio::task::spawn_local(connection);
     let request = || {

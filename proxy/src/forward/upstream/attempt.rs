@@ -2,8 +2,8 @@
 
 use std::{future::Future, rc::Rc, time::Duration};
 
-use http::Response;
-use hyper::body::Incoming;
+use http::{HeaderValue, Response, StatusCode, header};
+use hyper::{body::Incoming, upgrade::Upgraded};
 
 use super::{
     RequestWriter, UpstreamBody, UpstreamFailure, UpstreamResponse, Upstreams,
@@ -13,17 +13,25 @@ use super::{
     http2::Http2Stream,
     http2_body::Http2Body,
     permits::UpstreamPermit,
-    pooled::PooledConnection,
+    pooled::{PooledConnection, UpstreamTunnel},
+    request_writer::WEBSOCKET,
 };
 use crate::{
-    clock::now, fields::Fields, forward::metrics::ConnectionOrigin, http1::ResponseHead,
-    target::UpstreamProtocol, transport::Transport,
+    clock::now,
+    field_name::FieldName,
+    fields::Fields,
+    forward::{metrics::ConnectionOrigin, websocket_accept::websocket_accept},
+    http1::ResponseHead,
+    target::UpstreamProtocol,
+    transport::Transport,
 };
 
 /// A response whose header section is there, and what it came over.
 pub(super) enum Answered {
     Http1(ResponseHead, Box<Connection>),
     Http2(Response<Incoming>, Http2Stream),
+    /// The fields of its agreement to a WebSocket, and what that goes over.
+    WebSocket(Fields, Upgraded, Http2Stream),
 }
 
 impl Answered {
@@ -47,6 +55,12 @@ impl Answered {
                 let fields = Fields::from(&head.headers);
                 UpstreamResponse { status: head.status, fields, peer, body: body.into() }
             }
+            Self::WebSocket(fields, upgraded, stream) => {
+                let peer = stream.peer().clone();
+                let tunnel = UpstreamTunnel::over_http2(upgraded, stream, in_flight, permit);
+                let status = StatusCode::SWITCHING_PROTOCOLS;
+                UpstreamResponse { status, fields, peer, body: tunnel.into() }
+            }
         }
     }
 }
@@ -59,21 +73,17 @@ impl<T: Transport> Upstreams<T> {
         request: &mut RequestWriter,
         attempts: &mut Attempts,
     ) -> Result<Answered, UpstreamFailure> {
-        let protocol = protocol_for(destination, request);
-        let reused = match (protocol, destination.version()) {
-            (UpstreamProtocol::Http1, _) | (UpstreamProtocol::Auto, Some(ChosenVersion::Http1)) => {
-                self.reuse_http1(destination, request, attempts).await?
-            }
-            (UpstreamProtocol::Http2, _) | (UpstreamProtocol::Auto, Some(ChosenVersion::Http2)) => {
-                Box::pin(self.reuse_http2(destination, request, attempts)).await?
-            }
-            (UpstreamProtocol::Auto, None) => None,
+        let Protocols { open, new } = protocols_for(destination, request);
+        let reused = match open {
+            Some(ChosenVersion::Http1) => self.reuse_http1(destination, request, attempts).await?,
+            Some(ChosenVersion::Http2) => Box::pin(self.reuse_http2(destination, request, attempts)).await?,
+            None => None,
         };
         if let Some(answered) = reused {
             return Ok(answered);
         }
         // Boxed: a stream's task is as large as the largest thing it ever waits for, and is there as long as its response.
-        match protocol {
+        match new {
             UpstreamProtocol::Http1 => Box::pin(self.open_http1(destination, request, attempts)).await,
             UpstreamProtocol::Http2 => Box::pin(self.open_http2(destination, request, attempts)).await,
             UpstreamProtocol::Auto => Box::pin(self.open_auto(destination, request, attempts)).await,
@@ -141,11 +151,12 @@ impl<T: Transport> Upstreams<T> {
         attempts: &mut Attempts,
     ) -> Result<Option<Answered>, UpstreamFailure> {
         let Some(stream) = destination.http2_stream(now()) else { return Ok(None) };
-        match self.exchange_http2(stream, destination, request).await {
+        match self.exchange_http2(stream, destination, request, attempts).await {
             Ok(answered) => {
                 self.metrics.connections.bump(ConnectionOrigin::Reuse);
                 Ok(Some(answered))
             }
+            Err(failure @ UpstreamFailure::NoWebSocket) => Err(failure),
             // As over HTTP/1.1: the connection may have been about to end.
             Err(failure) if failure.retry().permits(request.is_repeatable()) => {
                 attempts.origin = ConnectionOrigin::Retry;
@@ -165,16 +176,28 @@ impl<T: Transport> Upstreams<T> {
         let origin = attempts.origin;
         let (stream, origin) = self.connected(attempts, self.connect_http2_once(destination, origin)).await?;
         self.metrics.connections.bump(origin);
-        self.exchange_http2(stream, destination, request).await
+        self.exchange_http2(stream, destination, request, attempts).await
     }
 
+    /// Sends `request` on `stream`. One that asks for a WebSocket does so if its server takes them, and goes to another destination before it
+    /// goes as if it asked for nothing.
     async fn exchange_http2(
         &self,
         stream: Http2Stream,
         destination: &Destination,
         request: &mut RequestWriter,
+        attempts: &mut Attempts,
     ) -> Result<Answered, UpstreamFailure> {
         let limit = request.terms().response_limit.unwrap_or(*self.settings.limits.response_timeout);
+        if request.websocket_key().is_some() {
+            if self.connected(attempts, stream.takes_websockets()).await? {
+                let response = stream.ask_for_websocket(request, &destination.endpoint, limit).await?;
+                return answer_to_websocket(response, stream, request).await;
+            }
+            if attempts.seeks_switch && attempts.left > 1 {
+                return Err(UpstreamFailure::NoWebSocket);
+            }
+        }
         let response = stream.exchange(request, &destination.endpoint, limit).await?;
         Ok(Answered::Http2(response, stream))
     }
@@ -199,7 +222,7 @@ impl<T: Transport> Upstreams<T> {
             Opened::Http2(stream, origin) => {
                 drop(slot);
                 self.metrics.connections.bump(origin);
-                self.exchange_http2(stream, destination, request).await
+                self.exchange_http2(stream, destination, request, attempts).await
             }
         }
     }
@@ -263,12 +286,44 @@ enum Opened {
     Http2(Http2Stream, ConnectionOrigin),
 }
 
-/// How `request` is to be sent to `destination`: to another protocol only a connection can switch that offers HTTP/1.1 alone.
-fn protocol_for(destination: &Destination, request: &RequestWriter) -> UpstreamProtocol {
-    match destination.endpoint.protocol {
-        UpstreamProtocol::Auto if request.terms().wants_switch => UpstreamProtocol::Http1,
-        protocol => protocol,
+/// What a request may go over.
+struct Protocols {
+    /// Which of the connections that are open.
+    open: Option<ChosenVersion>,
+    /// What a new one offers.
+    new: UpstreamProtocol,
+}
+
+/// What `request` may go over to `destination`. Where its server chooses, to another protocol only a connection can switch that offers
+/// HTTP/1.1 alone; but what is open may carry a WebSocket on a stream.
+fn protocols_for(destination: &Destination, request: &RequestWriter) -> Protocols {
+    let (version, protocol) = (destination.version(), destination.endpoint.protocol);
+    if protocol != UpstreamProtocol::Auto || !request.terms().wants_switch {
+        return Protocols { open: version, new: protocol };
     }
+    let takes_it = || destination.http2.websockets.get() == Some(true) && request.websocket_key().is_some();
+    let open = version.filter(|version| *version == ChosenVersion::Http2 && takes_it());
+    Protocols { open: open.or(Some(ChosenVersion::Http1)), new: UpstreamProtocol::Http1 }
+}
+
+/// What the server has said to a WebSocket: its agreement as one of HTTP/1.1, whose handshake is ours towards `request`.
+async fn answer_to_websocket(
+    mut response: Response<Incoming>,
+    stream: Http2Stream,
+    request: &RequestWriter,
+) -> Result<Answered, UpstreamFailure> {
+    if !response.status().is_success() {
+        return Ok(Answered::Http2(response, stream));
+    }
+    // hyper knows no agreement but 200 (RFC 8441 §5 has any of 2xx), and tells this one from it by an error.
+    let upgraded = hyper::upgrade::on(&mut response).await.map_err(|_| UpstreamFailure::ProtocolSwitch)?;
+    let accept = request.websocket_key().map(websocket_accept).map(HeaderValue::try_from);
+    let Some(Ok(accept)) = accept else { return Err(UpstreamFailure::ProtocolSwitch) };
+    let mut fields = Fields::from(response.headers());
+    fields.set(FieldName::Upgrade, WEBSOCKET);
+    fields.remove_named(&header::SEC_WEBSOCKET_ACCEPT);
+    fields.push_named(&header::SEC_WEBSOCKET_ACCEPT, &accept);
+    Ok(Answered::WebSocket(fields, upgraded, stream))
 }
 
 /// The attempts of one request.
@@ -278,11 +333,13 @@ pub(super) struct Attempts {
     connecting: Duration,
     /// Destinations that were not tried, the present one among them.
     pub(super) left: usize,
+    /// Whether it asks for another protocol that some of them may know.
+    pub(super) seeks_switch: bool,
 }
 
 impl Attempts {
     pub(super) fn new(connecting: Duration) -> Self {
-        Self { origin: ConnectionOrigin::Open, connecting, left: 1 }
+        Self { origin: ConnectionOrigin::Open, connecting, left: 1, seeks_switch: false }
     }
 
     /// How long the present one may take to connect.

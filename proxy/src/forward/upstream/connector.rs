@@ -65,10 +65,11 @@ impl<T: Transport> Connector<T> {
         destination: &Destination,
     ) -> Result<Rc<Http2Connection>, UpstreamFailure> {
         let (peer, stream) = (destination.address.clone(), self.connect(destination).await?);
+        let websockets = Rc::clone(&destination.http2.websockets);
         // A call without a deadline waits for whoever has vanished.
         stream.probe_peer();
         match destination.endpoint.scheme {
-            Scheme::Http => Http2Connection::open(stream, peer).await,
+            Scheme::Http => Http2Connection::open(stream, peer, websockets).await,
             Scheme::Https => {
                 let securing = self.secure(stream, &destination.endpoint, UpstreamProtocol::Http2);
                 let stream = Box::pin(securing).await?;
@@ -76,7 +77,7 @@ impl<T: Transport> Connector<T> {
                 if !stream.is_http2() {
                     return Err(UpstreamFailure::NoHttp2);
                 }
-                Http2Connection::open(stream, peer).await
+                Http2Connection::open(stream, peer, websockets).await
             }
         }
     }
@@ -93,7 +94,10 @@ impl<T: Transport> Connector<T> {
         destination.note_version(version);
         Ok(match version {
             ChosenVersion::Http1 => NewConnection::Http1(Box::new(Connection::new(stream, peer))),
-            ChosenVersion::Http2 => NewConnection::Http2(Http2Connection::open(stream, peer).await?),
+            ChosenVersion::Http2 => {
+                let websockets = Rc::clone(&destination.http2.websockets);
+                NewConnection::Http2(Http2Connection::open(stream, peer, websockets).await?)
+            }
         })
     }
 

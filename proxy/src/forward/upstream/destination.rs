@@ -158,6 +158,15 @@ impl Destination {
         None
     }
 
+    /// Whether requests for another protocol that are a `websocket` or not can have it here; none if only its server knows.
+    pub(super) fn can_switch(&self, is_websocket: bool) -> Option<bool> {
+        match self.endpoint.protocol {
+            UpstreamProtocol::Http1 | UpstreamProtocol::Auto => Some(true),
+            UpstreamProtocol::Http2 if is_websocket => self.http2.websockets.get(),
+            UpstreamProtocol::Http2 => Some(false),
+        }
+    }
+
     /// A place on a connection of HTTP/2 that is open.
     pub(super) fn http2_stream(&self, now: Instant) -> Option<Http2Stream> {
         self.http2.stream(now, self.limits.life)

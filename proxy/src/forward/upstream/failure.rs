@@ -69,6 +69,10 @@ pub(crate) enum UpstreamFailure {
     Invalid(#[from] MessageViolation),
     #[error("the target's answer about another protocol does not fit the request")]
     ProtocolSwitch,
+    #[error(
+        "the target's endpoint takes no WebSocket over HTTP/2, and others may; leave `protocol=h2` out, or have its server permit extended CONNECT"
+    )]
+    NoWebSocket,
     #[error("the client sent its body more slowly than `limits.minimum_rate`")]
     ClientSlow,
     #[error("the client went away before its request was complete")]
@@ -114,9 +118,9 @@ impl Retry {
 }
 
 impl UpstreamFailure {
-    /// Whether it says that an endpoint does not do its work: one that has as many requests as it may does.
+    /// Whether it says that an endpoint does not do its work: one that has as many requests as it may does, and one that takes no WebSocket.
     pub(super) fn speaks_against_endpoint(&self) -> bool {
-        self.fault() == UpstreamFault::Upstream && !matches!(self, Self::Full(_))
+        self.fault() == UpstreamFault::Upstream && !matches!(self, Self::Full(_) | Self::NoWebSocket)
     }
 
     /// Whether more time would have helped.
@@ -146,6 +150,7 @@ impl UpstreamFailure {
             | Self::Http2(_)
             | Self::ResponseTimeout
             | Self::Invalid(_)
+            | Self::NoWebSocket
             | Self::ProtocolSwitch => UpstreamFault::Upstream,
         }
     }
@@ -157,6 +162,7 @@ impl UpstreamFailure {
             | Self::Untrusted(_)
             | Self::NoHttp2
             | Self::Unsent(_)
+            | Self::NoWebSocket
             | Self::Full(NoPermit::EndpointInTime) => Retry::Anywhere,
             Self::Closed(_) | Self::Http2(_) => Retry::IfRepeatable,
             Self::NoTarget
@@ -201,6 +207,7 @@ impl UpstreamFailure {
             | Self::Unsent(_)
             | Self::Http2(_)
             | Self::Invalid(_)
+            | Self::NoWebSocket
             | Self::ProtocolSwitch => StatusCode::BAD_GATEWAY,
         }
     }
@@ -223,7 +230,9 @@ impl UpstreamFailure {
             Self::NoRoots | Self::UnknownTls { .. } | Self::Untrusted(_) => RequestOutcome::Untrusted,
             Self::Closed(_) | Self::Unsent(_) | Self::Http2(_) => RequestOutcome::Closed,
             Self::ResponseTimeout => RequestOutcome::ResponseTimeout,
-            Self::Invalid(_) | Self::NoHttp2 | Self::ProtocolSwitch => RequestOutcome::Invalid,
+            Self::Invalid(_) | Self::NoHttp2 | Self::NoWebSocket | Self::ProtocolSwitch => {
+                RequestOutcome::Invalid
+            }
             Self::ClientSlow => RequestOutcome::ClientSlow,
             Self::ClientGone => RequestOutcome::ClientGone,
         }

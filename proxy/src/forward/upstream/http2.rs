@@ -6,7 +6,7 @@ mod request_body;
 mod send_tasks;
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -15,10 +15,14 @@ use tokio::sync::{Mutex, MutexGuard};
 
 pub(super) use self::connection::{Http2Connection, Http2Stream};
 
+/// Whether a server takes a WebSocket over HTTP/2 (RFC 8441 §3), as the last connection has told it; none as long as none has.
+pub(super) type WebSockets = Rc<Cell<Option<bool>>>;
+
 /// A destination's connections, in the order they were opened.
 #[derive(Default)]
 pub(super) struct Http2Connections {
     connections: RefCell<Vec<Rc<Http2Connection>>>,
+    pub(super) websockets: WebSockets,
     opening: Mutex<()>,
 }
 

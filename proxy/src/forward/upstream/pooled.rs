@@ -11,11 +11,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use hyper::upgrade::Upgraded;
 use tokio::task::JoinHandle;
 
 use super::{
     connection::{Connection, Sending, send_rest},
     destination::InFlight,
+    http2::Http2Stream,
     permits::UpstreamPermit,
     request_writer::RequestWriter,
     slots::Slot,
@@ -23,6 +25,7 @@ use super::{
 use crate::{
     http1::{BodyEnd, BodyReader},
     http1_stream::Http1Stream,
+    http2_upgraded::UpgradedStream,
     target::EndpointAddress,
 };
 
@@ -36,13 +39,39 @@ pub(in crate::forward) struct PooledConnection {
     permit: UpstreamPermit,
 }
 
-/// A connection that has switched to another protocol.
+/// A connection that has switched to another protocol, or a stream of HTTP/2 that carries it.
 pub(in crate::forward) struct UpstreamTunnel {
     pub(in crate::forward) stream: Http1Stream,
     pub(in crate::forward) peer: EndpointAddress,
-    _slot: Option<Slot>,
+    _place: Place,
     _in_flight: InFlight,
     _permit: UpstreamPermit,
+}
+
+/// The right to what a tunnel goes over.
+enum Place {
+    /// To its connection, where their number is bounded.
+    Connection { _slot: Option<Slot> },
+    /// On a connection that it shares.
+    Stream { _stream: Http2Stream },
+}
+
+impl UpstreamTunnel {
+    /// Over `stream` of a connection, whose bytes are `upgraded`.
+    pub(super) fn over_http2(
+        upgraded: Upgraded,
+        stream: Http2Stream,
+        in_flight: InFlight,
+        permit: UpstreamPermit,
+    ) -> Self {
+        Self {
+            stream: Http1Stream::new(UpgradedStream::new(upgraded)),
+            peer: stream.peer().clone(),
+            _place: Place::Stream { _stream: stream },
+            _in_flight: in_flight,
+            _permit: permit,
+        }
+    }
 }
 
 enum Carrier {
@@ -130,8 +159,9 @@ impl PooledConnection {
     pub(in crate::forward) fn into_tunnel(self) -> Option<UpstreamTunnel> {
         let Carrier::Reader(connection) = self.carrier else { return None };
         let (stream, slot) = connection.into_stream()?;
+        let (place, peer) = (Place::Connection { _slot: slot }, self.peer);
         let (in_flight, permit) = (self.in_flight, self.permit);
-        Some(UpstreamTunnel { stream, peer: self.peer, _slot: slot, _in_flight: in_flight, _permit: permit })
+        Some(UpstreamTunnel { stream, peer, _place: place, _in_flight: in_flight, _permit: permit })
     }
 
     /// The response has been read to its `end`: the connection can carry another, unless it still carries the request.

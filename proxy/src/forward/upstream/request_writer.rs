@@ -10,6 +10,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Method, Request, Uri, Version, header, uri::PathAndQuery};
+use hyper::ext::Protocol;
 
 use crate::{
     client_stream::RequestBody,
@@ -35,7 +36,7 @@ pub(in crate::forward) struct ExchangeTerms {
     pub(in crate::forward) is_multiplexed: bool,
     /// How long its response may be waited for, where that is not `upstream.response_timeout`.
     pub(in crate::forward) response_limit: Option<Duration>,
-    /// Whether it asks for another protocol, to which connections of HTTP/2 cannot switch.
+    /// Whether it asks for another protocol. Connections of HTTP/2 can switch to none, but may carry a WebSocket on a stream.
     pub(in crate::forward) wants_switch: bool,
 }
 
@@ -126,6 +127,24 @@ impl RequestWriter {
         Ok(message)
     }
 
+    /// The Sec-WebSocket-Key, if it asks for a WebSocket (RFC 6455 §4.1).
+    pub(super) fn websocket_key(&self) -> Option<&[u8]> {
+        let RequestParts { method, fields, .. } = &*self.head;
+        let names_it =
+            || fields.list(FieldName::Upgrade).any(|name| name.eq_ignore_ascii_case(WEBSOCKET.as_bytes()));
+        let asks = self.terms.wants_switch && *method == Method::GET && names_it();
+        fields.named(&header::SEC_WEBSOCKET_KEY).filter(|_| asks)
+    }
+
+    /// The same WebSocket asked for over HTTP/2 (RFC 8441 §5): without the key, whose answer is ours then.
+    pub(super) fn extended_connect(&self, endpoint: &Endpoint) -> http::Result<Request<Rc<RefCell<Upload>>>> {
+        let mut message = self.http2(endpoint)?;
+        *message.method_mut() = Method::CONNECT;
+        message.extensions_mut().insert(Protocol::from_static(WEBSOCKET));
+        message.headers_mut().remove(header::SEC_WEBSOCKET_KEY);
+        Ok(message)
+    }
+
     /// Whether the body waits for [`RequestWriter::proceed`].
     pub(super) fn awaits_continue(&self) -> bool {
         self.awaits_continue
@@ -211,5 +230,8 @@ fn outgoing(framing: Framing) -> OutgoingFraming {
 
 /// By which an endpoint's log tells checks from clients.
 const CHECKER: &str = "Gatehouse-Health-Check";
+
+/// Its name, in Upgrade (RFC 6455 §4.1) and in `:protocol` (RFC 8441 §5).
+pub(super) const WEBSOCKET: &str = "websocket";
 
 const IDEMPOTENT: &[Method] = &[Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE];

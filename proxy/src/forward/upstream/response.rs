@@ -39,6 +39,8 @@ enum Source {
         connection: Option<PooledConnection>,
     },
     Http2(Http2Body),
+    /// The stream that carries another protocol.
+    Tunnel(UpstreamTunnel),
 }
 
 impl UpstreamBody {
@@ -54,7 +56,7 @@ impl UpstreamBody {
     ) -> Poll<io::Result<Option<Bytes>>> {
         match &mut self.0 {
             Source::Http1 { reader, connection: Some(connection) } => connection.poll_body(cx, reader, most),
-            Source::Http1 { connection: None, .. } => Poll::Ready(Ok(None)),
+            Source::Http1 { connection: None, .. } | Source::Tunnel(_) => Poll::Ready(Ok(None)),
             Source::Http2(body) => body.poll_data(cx, most),
         }
     }
@@ -64,6 +66,7 @@ impl UpstreamBody {
         match &self.0 {
             Source::Http1 { reader, .. } => reader.end().is_some(),
             Source::Http2(body) => body.is_over(),
+            Source::Tunnel(_) => true,
         }
     }
 
@@ -72,6 +75,7 @@ impl UpstreamBody {
         match &self.0 {
             Source::Http1 { reader, .. } => reader.left(),
             Source::Http2(body) => body.left(),
+            Source::Tunnel(_) => Some(0),
         }
     }
 
@@ -80,6 +84,7 @@ impl UpstreamBody {
         match &self.0 {
             Source::Http1 { reader, .. } => reader.has_trailers(),
             Source::Http2(body) => body.has_trailers(),
+            Source::Tunnel(_) => false,
         }
     }
 
@@ -88,6 +93,7 @@ impl UpstreamBody {
         match &mut self.0 {
             Source::Http1 { reader, .. } => reader.take_trailers(),
             Source::Http2(body) => body.take_trailers(),
+            Source::Tunnel(_) => None,
         }
     }
 
@@ -100,6 +106,7 @@ impl UpstreamBody {
                 }
             }
             Source::Http2(body) => body.release(),
+            Source::Tunnel(_) => {}
         }
     }
 
@@ -110,12 +117,20 @@ impl UpstreamBody {
         });
     }
 
-    /// The connection without HTTP, where it can carry another protocol: not if the request was not sent whole, nor if it carries others.
+    /// The connection without HTTP, or a stream of it, where that can carry another protocol: not if the request was not sent whole, nor if
+    /// the connection carries others.
     pub(in crate::forward) fn into_tunnel(self) -> Option<UpstreamTunnel> {
         match self.0 {
             Source::Http1 { connection, .. } => connection?.into_tunnel(),
             Source::Http2(_) => None,
+            Source::Tunnel(tunnel) => Some(tunnel),
         }
+    }
+}
+
+impl From<UpstreamTunnel> for UpstreamBody {
+    fn from(tunnel: UpstreamTunnel) -> Self {
+        Self(Source::Tunnel(tunnel))
     }
 }
 

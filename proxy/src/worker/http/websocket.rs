@@ -1,29 +1,16 @@
 //! WebSocket over HTTP/2 (RFC 8441): an extended CONNECT goes on as the GET that asks for the same over HTTP/1.1 (RFC 6455 §4.1), whose
 //! handshake is ours then.
 
-use std::{
-    io::{self, IoSlice},
-    mem::MaybeUninit,
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
-
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use http::{HeaderValue, Method, StatusCode, header};
-use hyper::{
-    Request,
-    body::Incoming,
-    ext::Protocol,
-    rt::{Read as _, ReadBuf, Write as _},
-    upgrade::{OnUpgrade, Upgraded},
-};
+use hyper::{Request, body::Incoming, ext::Protocol, upgrade::OnUpgrade};
 
 use crate::{
     client_stream::ClientStream,
     field_name::FieldName,
     forward::{Answer, Then, Tunnel},
+    http2_upgraded::UpgradedStream,
     phase::PhaseWatch,
-    transport::{ByteStream, Outgoing},
     worker::activity::Activity,
 };
 
@@ -69,41 +56,6 @@ async fn pass(upgrade: OnUpgrade, tunnel: Box<Tunnel>, activity: Activity, phase
     let _in_progress = activity.begin();
     // An error is a client that went away before its response was sent.
     if let Ok(upgraded) = upgrade.await {
-        tunnel.pass(&ClientStream::new(UpgradedStream(upgraded)), phase).await;
+        tunnel.pass(&ClientStream::new(UpgradedStream::new(upgraded)), phase).await;
     }
-}
-
-/// A stream of HTTP/2 as a stream of bytes. What is written waits for the client's window (RFC 9113 §5.2).
-struct UpgradedStream(Upgraded);
-
-impl ByteStream for UpgradedStream {
-    fn poll_read(&mut self, cx: &mut Context<'_>, place: &mut [MaybeUninit<u8>]) -> Poll<io::Result<usize>> {
-        let mut buffer = ReadBuf::uninit(place);
-        ready!(Pin::new(&mut self.0).poll_read(cx, buffer.unfilled()))?;
-        Poll::Ready(Ok(buffer.filled().len()))
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, slices)
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
-
-    /// Its connection's transport is watched instead.
-    fn outgoing(&self) -> Outgoing {
-        Outgoing { given: 0, acknowledged: 0 }
-    }
-
-    fn is_silent(&mut self) -> bool {
-        false
-    }
-
-    /// A stream of HTTP/2 is none of its connection's.
-    fn reset_on_drop(&self) {}
 }

@@ -9,7 +9,7 @@ use std::{
     future::{Future, poll_fn},
     pin::pin,
     rc::Rc,
-    task::Poll,
+    task::{Poll, Waker},
 };
 
 use hyper::rt::Executor;
@@ -21,17 +21,24 @@ use crate::forward::upload::Upload;
 pub(in crate::forward::upstream) struct SendTasks {
     /// A body that hyper has just asked for the first time: unless all of it is sent at once, the next task is the one that sends it.
     begun: Rc<RefCell<Option<Rc<RefCell<Upload>>>>>,
+    /// Who looks for what the connection may have received.
+    watcher: Rc<RefCell<Option<Waker>>>,
 }
 
 impl SendTasks {
     pub(super) fn begin(&self, upload: Rc<RefCell<Upload>>) {
         self.begun.replace(Some(upload));
     }
+
+    /// Wakes `watcher` behind the next turn of a task. The one that receives is among them, and hyper tells nobody of SETTINGS.
+    pub(super) fn wake_behind_next(&self, watcher: &Waker) {
+        self.watcher.replace(Some(watcher.clone()));
+    }
 }
 
 impl<F: Future + 'static> Executor<F> for SendTasks {
     fn execute(&self, task: F) {
-        let upload = self.begun.take();
+        let (upload, watcher) = (self.begun.take(), Rc::clone(&self.watcher));
         tokio::task::spawn_local(async move {
             let mut task = pin!(task);
             poll_fn(|cx| {
@@ -39,7 +46,11 @@ impl<F: Future + 'static> Executor<F> for SendTasks {
                 if given_up.is_some_and(|given_up| given_up.is_ready()) {
                     return Poll::Ready(());
                 }
-                task.as_mut().poll(cx).map(drop)
+                let polled = task.as_mut().poll(cx).map(drop);
+                if let Some(watcher) = watcher.take() {
+                    watcher.wake();
+                }
+                polled
             })
             .await;
         });
