@@ -393,6 +393,44 @@ fn endpoints_of_http_1_1_get_websockets_until_it_is_known_of_others() {
     });
 }
 
+/// As behind a load balancer in TCP, or amid an update.
+#[test]
+fn of_servers_at_one_address_that_differ_the_one_that_takes_it_gets_it() {
+    on_both(&over_http2(), async |edge| {
+        let mut builder = server::Builder::new(Local);
+        builder.max_concurrent_streams(1);
+        let (release, released) = watch::channel(false);
+        let answer = move |request: Request<Incoming>| {
+            let mut released = released.clone();
+            async move {
+                assert_eq!(request.method(), "GET");
+                if request.uri().path() == "/wait" {
+                    released.wait_for(|released| *released).await.unwrap();
+                }
+                Response::new(whole("ok"))
+            }
+        };
+        let (mut waiting, mut client) = (edge.client().await, edge.client().await);
+        say(&mut client, GET).await;
+        let _declines = serve_over(edge.accept().await, &builder, answer);
+        assert!(head_of(&mut client).await.starts_with("HTTP/1.1 200 "));
+        exactly(&mut client, "ok").await;
+        // With that one occupied, the next request opens another.
+        say(&mut waiting, &GET.replace("/a?b", "/wait")).await;
+        few_turns().await;
+        say(&mut client, GET).await;
+        let (_agrees, mut sockets) = agree(edge.accept().await);
+        assert!(head_of(&mut client).await.starts_with("HTTP/1.1 200 "));
+        release.send_replace(true);
+        assert!(head_of(&mut waiting).await.starts_with("HTTP/1.1 200 "));
+        let mut asking = edge.client().await;
+        say(&mut asking, OFFER).await;
+        assert!(head_of(&mut asking).await.starts_with("HTTP/1.1 101 "));
+        passes(&mut asking, &mut sockets.recv().await.unwrap()).await;
+        assert_eq!(edge.metrics.connections.count(ConnectionOrigin::Open), 2);
+    });
+}
+
 #[test]
 fn where_the_server_chooses_a_websocket_goes_over_http_2_once_it_is_known_to_take_it() {
     let (roots, server) = tls_upstream(&[b"h2", b"http/1.1"]);

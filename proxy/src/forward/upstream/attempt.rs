@@ -150,7 +150,7 @@ impl<T: Transport> Upstreams<T> {
         request: &mut RequestWriter,
         attempts: &mut Attempts,
     ) -> Result<Option<Answered>, UpstreamFailure> {
-        let Some(stream) = destination.http2_stream(now()) else { return Ok(None) };
+        let Some(stream) = destination.http2_stream(request, now()) else { return Ok(None) };
         match self.exchange_http2(stream, destination, request, attempts).await {
             Ok(answered) => {
                 self.metrics.connections.bump(ConnectionOrigin::Reuse);
@@ -174,7 +174,8 @@ impl<T: Transport> Upstreams<T> {
         attempts: &mut Attempts,
     ) -> Result<Answered, UpstreamFailure> {
         let origin = attempts.origin;
-        let (stream, origin) = self.connected(attempts, self.connect_http2_once(destination, origin)).await?;
+        let (stream, origin) =
+            self.connected(attempts, self.connect_http2_once(destination, request, origin)).await?;
         self.metrics.connections.bump(origin);
         self.exchange_http2(stream, destination, request, attempts).await
     }
@@ -213,7 +214,7 @@ impl<T: Transport> Upstreams<T> {
         let origin = attempts.origin;
         // Connections of HTTP/1.1 alone are bounded, and this may become one.
         let slot = self.connection_slot(destination).await?;
-        match self.connected(attempts, self.connect_auto(destination, origin)).await? {
+        match self.connected(attempts, self.connect_auto(destination, request, origin)).await? {
             Opened::Http1(mut connection) => {
                 connection.hold(slot);
                 self.metrics.connections.bump(origin);
@@ -247,10 +248,11 @@ impl<T: Transport> Upstreams<T> {
     async fn connect_http2_once(
         &self,
         destination: &Destination,
+        request: &RequestWriter,
         origin: ConnectionOrigin,
     ) -> Result<(Http2Stream, ConnectionOrigin), UpstreamFailure> {
         let _opening = destination.http2.opening().await;
-        if let Some(stream) = destination.http2_stream(now()) {
+        if let Some(stream) = destination.http2_stream(request, now()) {
             return Ok((stream, ConnectionOrigin::Reuse));
         }
         let connection = self.connector.http2(destination).await?;
@@ -261,6 +263,7 @@ impl<T: Transport> Upstreams<T> {
     async fn connect_auto(
         &self,
         destination: &Destination,
+        request: &RequestWriter,
         origin: ConnectionOrigin,
     ) -> Result<Opened, UpstreamFailure> {
         let speaks_http1 = || destination.version() == Some(ChosenVersion::Http1);
@@ -268,7 +271,7 @@ impl<T: Transport> Upstreams<T> {
         // Who was before in opening one may have learned it.
         let _opening = opening.filter(|_| !speaks_http1());
         if !speaks_http1()
-            && let Some(stream) = destination.http2_stream(now())
+            && let Some(stream) = destination.http2_stream(request, now())
         {
             return Ok(Opened::Http2(stream, ConnectionOrigin::Reuse));
         }

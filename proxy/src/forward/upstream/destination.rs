@@ -15,6 +15,7 @@ use super::{
     connection::Connection,
     health::Health,
     http2::{Http2Connections, Http2Stream},
+    request_writer::RequestWriter,
     slots::{Slot, SlotWaiter, Slots},
 };
 use crate::{
@@ -167,9 +168,12 @@ impl Destination {
         }
     }
 
-    /// A place on a connection of HTTP/2 that is open.
-    pub(super) fn http2_stream(&self, now: Instant) -> Option<Http2Stream> {
-        self.http2.stream(now, self.limits.life)
+    /// A place for `request` on a connection of HTTP/2 that is open.
+    pub(super) fn http2_stream(&self, request: &RequestWriter, now: Instant) -> Option<Http2Stream> {
+        match request.websocket_key() {
+            Some(_) => self.http2.websocket_stream(now, self.limits.life),
+            None => self.http2.stream(now, self.limits.life),
+        }
     }
 
     /// Keeps `connection` for another request, unless another worker waits to open one.

@@ -34,6 +34,18 @@ impl Http2Connections {
         Some(Http2Connection::stream(with_room))
     }
 
+    /// The same for a WebSocket, where servers differ in whether they take it: not on a connection whose server does not, if the last one did.
+    pub(super) fn websocket_stream(&self, now: Instant, life: Duration) -> Option<Http2Stream> {
+        if self.websockets.get() != Some(true) {
+            return self.stream(now, life);
+        }
+        let connections = self.connections.borrow();
+        let with_room = connections
+            .iter()
+            .find(|connection| connection.takes_requests(now, life) && connection.takes_websockets())?;
+        Some(Http2Connection::stream(with_room))
+    }
+
     /// The right to open a connection: requests that come at once share one, and wait for it here.
     pub(super) async fn opening(&self) -> MutexGuard<'_, ()> {
         self.opening.lock().await

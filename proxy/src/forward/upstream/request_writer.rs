@@ -130,10 +130,11 @@ impl RequestWriter {
     /// The Sec-WebSocket-Key, if it asks for a WebSocket (RFC 6455 §4.1).
     pub(super) fn websocket_key(&self) -> Option<&[u8]> {
         let RequestParts { method, fields, .. } = &*self.head;
-        let names_it =
-            || fields.list(FieldName::Upgrade).any(|name| name.eq_ignore_ascii_case(WEBSOCKET.as_bytes()));
-        let asks = self.terms.wants_switch && *method == Method::GET && names_it();
-        fields.named(&header::SEC_WEBSOCKET_KEY).filter(|_| asks)
+        if !self.terms.wants_switch || *method != Method::GET {
+            return None;
+        }
+        let offers = |name: &[u8]| name.eq_ignore_ascii_case(WEBSOCKET.as_bytes());
+        fields.named(&header::SEC_WEBSOCKET_KEY).filter(|_| fields.list(FieldName::Upgrade).any(offers))
     }
 
     /// The same WebSocket asked for over HTTP/2 (RFC 8441 §5): without the key, whose answer is ours then.

@@ -92,6 +92,11 @@ impl Http2Connection {
         self.is_open(now, life) && self.streams.get() < self.most.get()
     }
 
+    /// Whether its server has said that it takes a WebSocket.
+    pub(super) fn takes_websockets(&self) -> bool {
+        *self.takes_websockets.borrow() == Some(true)
+    }
+
     /// Whether it has requests, or is to be kept for further ones.
     pub(super) fn is_of_use(&self, now: Instant, idle: Duration, life: Duration) -> bool {
         let is_used = self.streams.get() > 0 || now < self.unused_since.get() + idle;
