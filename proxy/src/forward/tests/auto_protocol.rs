@@ -241,6 +241,26 @@ fn a_client_that_sends_no_body_costs_a_server_of_http_1_1_nothing() {
 }
 
 #[test]
+fn its_health_is_asked_for_in_the_version_that_it_chooses() {
+    for protocol in [H2, HTTP_1_1] {
+        let (setting, _roots, acceptors) = choosing(&[&[protocol]]);
+        let setting = Setting { parameters: ";protocol=auto;health=/up", ..setting };
+        on_both(&setting, async |edge| {
+            let (edge, upstream) = edge.split();
+            let _serving = serve_each(upstream, &acceptors, usize::MAX);
+            ask(&mut edge.client().await, GET).await;
+            wait::until_async("a check", Duration::from_secs(15), async || {
+                anyhow::ensure!(edge.metrics.checks.count(CheckResult::Passed) > 0, "none has passed");
+                Ok(())
+            })
+            .await
+            .unwrap();
+            assert_eq!(edge.metrics.checks.count(CheckResult::Failed), 0);
+        });
+    }
+}
+
+#[test]
 fn connections_are_bounded_as_long_as_they_are_of_http_1_1() {
     for (protocols, opened) in [(&[HTTP_1_1][..], 2), (&[H2][..], 1)] {
         let (setting, _roots, acceptors) = choosing(&[protocols]);
