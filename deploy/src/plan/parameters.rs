@@ -92,7 +92,7 @@ fn is_elsewhere(arn: &str, region: &Region) -> bool {
     arn.split(':').nth(3).is_some_and(|other| other != region.as_str())
 }
 
-/// CloudWatch tells no topic of another region, and neither Systems Manager nor DynamoDB encrypts by such a key.
+/// `CloudWatch` tells no topic of another region, and neither Systems Manager nor DynamoDB encrypts by such a key.
 const OF_ITS_REGION: [&str; 3] = ["AlarmTopic", "ExistingKey", "SettingsKey"];
 const FIELDS: [(Kind, &str, &str); 21] = [
     (Kind::Domains, "ExistingCertificatesTable", "tables.certificates"),
