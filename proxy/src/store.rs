@@ -17,6 +17,7 @@ mod fixture;
 mod genuine;
 pub mod instant;
 mod key_sealer;
+pub mod local_copy;
 mod metrics;
 mod partition;
 pub mod permissions;

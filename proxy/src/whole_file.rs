@@ -87,7 +87,8 @@ pub(crate) fn make_folder(folder: &Path) -> io::Result<()> {
 /// Bits of the group and of others.
 const OTHERS: u32 = 0o077;
 
-fn beside(path: &Path) -> PathBuf {
+/// Where [`write`] writes first; a crash leaves it.
+pub(crate) fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().map_or_else(OsString::new, OsString::from);
     name.push(".new");
     path.with_file_name(name)

@@ -108,6 +108,18 @@ impl KeySealer {
         Ok(envelope.open(&key, context).ok_or(Tampered))
     }
 
+    /// The same of what is never kept in clear: what is not encrypted was put there by somebody else.
+    pub(super) async fn open_sealed(
+        &self,
+        sealed: SealedKey,
+        context: &str,
+    ) -> Result<Result<Zeroizing<Vec<u8>>, Tampered>, SealError> {
+        match Envelope::find(sealed.contents()) {
+            Sealed::Not | Sealed::Damaged => Ok(Err(Tampered)),
+            Sealed::By(_) => self.open(sealed, context).await,
+        }
+    }
+
     /// Whether `sealed` is as [`KeySealer::seal`] would seal it now.
     pub(super) async fn is_current(&self, sealed: &SealedKey) -> Result<bool, SealError> {
         Ok(match (self, Envelope::find(sealed.contents())) {
