@@ -27,6 +27,7 @@ mod issuer;
 mod key;
 mod keyed_chain;
 pub mod listing;
+mod local_copy;
 mod metrics;
 mod on_request;
 mod order_permits;
@@ -57,6 +58,7 @@ pub use challenges::ChallengeToken;
 pub(crate) use challenges::probe_challenge_record;
 pub use internal::{InternalError, Root};
 pub use keyed_chain::{Presented, presented};
+pub use local_copy::HeldCertificate;
 pub use on_request::{OnRequest, OnRequestError, Ordered, Remaining, Revoked};
 pub use revocation_reason::{NoRevocationReason, RevocationReason};
 pub use slot::{Certificate, Slot};
@@ -69,7 +71,7 @@ use crate::{
     single_flight::SingleFlight,
     store::{Store, certificate_table::IssuerKey, state_table::OwnCertificates},
 };
-use cache::Cache;
+use cache::{Cache, KeyRetention};
 use challenges::{Challenges, DnsChallenges};
 use hourly::Hourly;
 use issue::SpentBudgets;
@@ -175,6 +177,7 @@ impl Certificates {
         let (issuers, root) = issuers(certificates, store, &config.state_directory)?;
         let issuer_keys = listing::issuer_keys(certificates);
         let metrics = CertificateMetrics::register(registry)?;
+        let keys = if config.store.local_copy.is_some() { KeyRetention::On } else { KeyRetention::Off };
         for (budget, most) in [
             (OrderBudget::Orders, certificates.orders_per_three_hours),
             (OrderBudget::Renewals, certificates.renewals_per_hour),
@@ -186,7 +189,7 @@ impl Certificates {
             store: store.clone(),
             domains: domains.clone(),
             control: control.clone(),
-            cache: Cache::new(certificates.cached),
+            cache: Cache::new(certificates.cached, keys),
             in_flight: Arc::new(SingleFlight::new(certificates.waiters_per_name, certificates.waiters)),
             order_permits: OrderPermits::new(
                 certificates.concurrent_orders,

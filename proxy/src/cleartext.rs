@@ -151,6 +151,10 @@ fn health(phase: Phase) -> Answer {
         Phase::Degraded => {
             plain(StatusCode::OK, "degraded: names that are not in memory cannot be looked up\n".into())
         }
+        Phase::Restored => plain(
+            StatusCode::OK,
+            "restored: the tables do not answer, names of the local copy are served\n".into(),
+        ),
         Phase::Starting => plain(StatusCode::SERVICE_UNAVAILABLE, "starting\n".into()),
         Phase::Unable => plain(StatusCode::SERVICE_UNAVAILABLE, "unable\n".into()),
         Phase::Overloaded => plain(StatusCode::SERVICE_UNAVAILABLE, "overloaded\n".into()),
@@ -211,6 +215,7 @@ mod tests {
             Phase::Starting,
             Phase::Serving,
             Phase::Degraded,
+            Phase::Restored,
             Phase::Unable,
             Phase::Overloaded,
             Phase::Leaving,

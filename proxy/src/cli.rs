@@ -6,6 +6,7 @@
 
 mod access;
 mod arguments;
+mod cache;
 mod caddy;
 mod certificate;
 mod columns;
@@ -46,8 +47,8 @@ use crate::{
 };
 
 use arguments::{
-    Arguments, Command, ConfigCommand, ExportCommand, FleetCommand, Form, GuardCommand, ImportCommand,
-    TablesCommand,
+    Arguments, CacheCommand, Command, ConfigCommand, ExportCommand, FleetCommand, Form, GuardCommand,
+    ImportCommand, TablesCommand,
 };
 use error::CommandError;
 use failure::Failure;
@@ -121,6 +122,9 @@ fn execute(arguments: &Arguments) -> Result<(), CommandError> {
             asking(caddy::export(&load(arguments)?.config, wanted))
         }
         Command::Tables(TablesCommand::Create) => asking(create_tables(&load(arguments)?.config)),
+        Command::Cache(CacheCommand::Clear { directory, form }) => {
+            cache::clear(directory.as_deref(), || Ok(find(arguments)?.config), *form)
+        }
         Command::Guard(GuardCommand::Explain(wanted)) => {
             asking(guard::explain(&find(arguments)?.config, wanted))
         }

@@ -18,6 +18,7 @@ mod full_reading;
 pub mod import;
 mod last_known;
 mod last_use;
+mod local_copy;
 mod lookup;
 mod metrics;
 mod name_registry;
@@ -54,6 +55,7 @@ pub(crate) use budget::LookupBudgets;
 pub use change::ChangeError;
 pub(crate) use change::follow_checks;
 pub use last_use::LastUse;
+pub use local_copy::CopiedNames;
 pub use patterns::{Delta, Patterns};
 pub use permission::{Denial, DomainEntry, Permission, PermissionSource, UnknownReason};
 pub use revision::Revision;
@@ -114,6 +116,8 @@ pub enum ListingProgress {
     Degraded,
     /// The table could not be read yet: the static list is served, other names are unknown; it is tried again all the time.
     SourceDown,
+    /// The same, and a copy of former times is served until the table was read.
+    Restored,
 }
 
 /// Why permission cannot begin.

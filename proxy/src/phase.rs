@@ -13,6 +13,9 @@ pub enum Phase {
     /// Serving what memory and the settings hold, while other names cannot be looked up: health says 200 and `degraded`. A table that
     /// is down is down for the whole fleet, which must not leave the load balancer for it.
     Degraded,
+    /// Started while the tables did not answer, and serving what this machine's copy holds, while other names cannot be looked up: health
+    /// says 200.
+    Restored,
     /// Running, and unable to serve names it does not know: health says 503.
     Unable,
     /// Short of memory for longer than a moment: health says 503, new connections are refused.
@@ -30,7 +33,12 @@ impl Phase {
     #[must_use]
     pub fn ends_connections(self) -> bool {
         match self {
-            Self::Starting | Self::Serving | Self::Degraded | Self::Unable | Self::Overloaded => false,
+            Self::Starting
+            | Self::Serving
+            | Self::Degraded
+            | Self::Restored
+            | Self::Unable
+            | Self::Overloaded => false,
             Self::Leaving | Self::Draining | Self::Replaced => true,
         }
     }
@@ -42,6 +50,7 @@ impl Phase {
             Self::Starting
             | Self::Serving
             | Self::Degraded
+            | Self::Restored
             | Self::Unable
             | Self::Overloaded
             | Self::Leaving => false,
@@ -53,7 +62,7 @@ impl Phase {
     #[must_use]
     pub fn is_healthy(self) -> bool {
         match self {
-            Self::Serving | Self::Degraded | Self::Replaced => true,
+            Self::Serving | Self::Degraded | Self::Restored | Self::Replaced => true,
             Self::Starting | Self::Unable | Self::Overloaded | Self::Leaving | Self::Draining => false,
         }
     }

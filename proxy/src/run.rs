@@ -11,6 +11,7 @@ mod datagram;
 mod error;
 mod inheritance;
 mod inherited;
+mod local_copy;
 mod manager;
 mod memory;
 mod metric_reference;
@@ -40,6 +41,7 @@ pub use reload::ReloadFn;
 use self::{
     assembly::{Assembly, Requests},
     inheritance::Inheritance,
+    local_copy::CopyTask,
     manager::{Environment, Manager, NotifyMessage},
     reload::Reloader,
     upgrade::{HandoverSocket, Predecessor, Replacement, SocketUse, Upgrader, installed_program},
@@ -161,6 +163,7 @@ struct Running {
     api: Option<ApiServer>,
     fleet: Option<FleetReporter>,
     webhooks: WebhooksEnd,
+    copy: Option<CopyTask>,
     /// Answers until the last worker has ended, or a successor does.
     control: (Control, ControlSocket),
     handover: Vec<HandoverSocket>,
@@ -184,8 +187,11 @@ impl Running {
         self.phase.send_replace(Phase::Draining);
         self.guard.drain();
         info!("draining: health says 503, requests in flight finish");
-        let Self { workers, certificates, api, fleet, webhooks, control: _answers, .. } = self;
+        let Self { workers, certificates, api, fleet, webhooks, copy, control: _answers, .. } = self;
         let drained = drain(workers, api, signals).await;
+        if let Some(copy) = copy {
+            copy.end(LAST_COPY).await;
+        }
         webhooks.wait(LAST_EVENTS).await;
         if let Some(fleet) = fleet {
             fleet.end().await;
@@ -197,9 +203,9 @@ impl Running {
 
     /// Drains since a successor serves at the same sockets, under the same identity.
     async fn give_way(self, mut replacement: Replacement, signals: &mut Signals) -> Result<(), RunError> {
-        let Self { workers, phase, guard, certificates, api, fleet, webhooks, control, .. } = self;
-        // What the successor says of this instance in the fleet holds.
-        drop(fleet);
+        let Self { workers, phase, guard, certificates, api, fleet, webhooks, copy, control, .. } = self;
+        // What the successor says of this instance in the fleet holds, and what it copies.
+        drop((fleet, copy));
         guard.release();
         phase.send_replace(Phase::Replaced);
         info!("a successor serves: nothing more is accepted, requests in flight finish");
@@ -366,6 +372,8 @@ const LAST_REQUESTS: Duration = Duration::from_secs(10);
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// How long events on their way may take to be answered, and the lease to be released.
 const LAST_EVENTS: Duration = Duration::from_secs(5);
+/// How long the last copy of what was served may take to be written.
+const LAST_COPY: Duration = Duration::from_secs(3);
 /// How long orders that nobody waits for any more may go on; what most CAs need.
 const LAST_ORDERS: Duration = Duration::from_secs(3);
 /// Time for the control plane's blocking calls.

@@ -1,4 +1,4 @@
-//! Fleet state over the `DynamoDB` API: the client, the three tables, their items.
+//! Fleet state over the `DynamoDB` API: the client, the three tables, their items; and a copy of what one instance serves (`local_copy`).
 //! Not here: what items mean (`domains`, `certificates` decide).
 //! Invariants: the SDK is the only client, and its endpoint is the only difference between AWS, another service and the engine in this
 //! process; no serving path scans (only `domain_table::reindex`, a list of all domains and `certificate_table::folders` do, for operators' commands); one process at a

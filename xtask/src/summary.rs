@@ -166,6 +166,7 @@ const END_TO_END: &[&str] = &[
     "guard_sources",
     "hostile_requests",
     "load_balancers",
+    "local_copy",
     "names_and_addresses",
     "origins",
     "outages",

@@ -9,7 +9,7 @@ use moka::sync::Cache as Bounded;
 
 use super::{
     choice::Candidate,
-    slot::{CONFIRMED_FOR, Slot},
+    slot::{CONFIRMED_FOR, RetainedKey, Slot},
 };
 use crate::{
     name::{Pattern, ServerName},
@@ -17,7 +17,14 @@ use crate::{
 };
 
 /// Bounded by the number of certificates; the least used is dropped, and read from the table when needed.
-pub(super) struct Cache(Bounded<Pattern, CacheEntry>);
+pub(super) struct Cache(Bounded<Pattern, CacheEntry>, KeyRetention);
+
+/// Whether keys are held beside what signs with them, since certificates are copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyRetention {
+    Off,
+    On,
+}
 
 #[derive(Clone)]
 struct CacheEntry {
@@ -46,8 +53,8 @@ impl CacheEntry {
 }
 
 impl Cache {
-    pub(super) fn new(capacity: u64) -> Self {
-        Self(Bounded::new(capacity))
+    pub(super) fn new(capacity: u64, keys: KeyRetention) -> Self {
+        Self(Bounded::new(capacity), keys)
     }
 
     /// A valid one: of the exact name, else of the wildcard that covers it. An expired one does not hide the other.
@@ -124,7 +131,7 @@ impl Cache {
     /// Presents `candidate`, whatever was presented before: the table now holds it instead.
     pub(super) fn replace(&self, candidate: &Candidate, now: SystemTime) -> Arc<Slot> {
         let slot = self.keep(candidate, now);
-        slot.current.store(Some(Arc::clone(&candidate.pair.certificate)));
+        self.present(&slot, candidate);
         slot.is_unwritten.store(false, Ordering::Relaxed);
         slot
     }
@@ -136,9 +143,10 @@ impl Cache {
         let held = entry.slot.current.load_full();
         // By its beginning, as the table's are chosen: lives get shorter, so a newer one may end earlier.
         if held.is_none_or(|held| held.not_before < candidate.pair.certificate.not_before) {
-            entry.slot.current.store(Some(Arc::clone(&candidate.pair.certificate)));
+            self.present(&entry.slot, candidate);
         }
         entry.slot.confirm(now);
+        entry.slot.is_restored.store(false, Ordering::Relaxed);
         if entry.issuer != candidate.issuer {
             entry.issuer = candidate.issuer.clone();
             self.0.insert(candidate.pattern.clone(), entry.clone());
@@ -146,10 +154,23 @@ impl Cache {
         entry.slot
     }
 
+    fn present(&self, slot: &Slot, candidate: &Candidate) {
+        let (of, key) = (Arc::clone(&candidate.pair.certificate), Arc::clone(&candidate.pair.private_key));
+        if self.1 == KeyRetention::On {
+            slot.retained.store(Some(Arc::new(RetainedKey { of: Arc::clone(&of), key })));
+        }
+        slot.current.store(Some(of));
+    }
+
     /// Empties the slot, so that workers stop presenting the certificate; returns whether there was one.
     pub(super) fn withdraw(&self, pattern: &Pattern) -> bool {
         let entry = self.0.remove(pattern);
-        entry.inspect(|entry| entry.slot.current.store(None)).is_some()
+        entry
+            .inspect(|entry| {
+                entry.slot.current.store(None);
+                entry.slot.retained.store(None);
+            })
+            .is_some()
     }
 
     /// Drops certificates that nobody has asked for in the last minute, those that nobody has for longest first, until some `bytes` are
@@ -228,7 +249,7 @@ mod tests {
 
     #[test]
     fn renewal_replaces_what_is_in_the_slot_and_withdrawal_empties_it() {
-        let (cache, now) = (Cache::new(10), SystemTime::now());
+        let (cache, now) = (Cache::new(10, KeyRetention::Off), SystemTime::now());
         let old = candidate("a.example.com", now - HOUR / 2);
         let slot = cache.keep(&old, now);
         let new = candidate("a.example.com", now);
@@ -252,7 +273,7 @@ mod tests {
 
     #[test]
     fn an_expired_certificate_does_not_shadow_a_valid_one() {
-        let (cache, now) = (Cache::new(10), SystemTime::now());
+        let (cache, now) = (Cache::new(10, KeyRetention::Off), SystemTime::now());
         cache.keep(&candidate("a.example.com", now - HOUR * 2), now);
         assert!(cache.find(&name("a.example.com"), now).is_none());
         let wildcard = candidate("*.example.com", now);
@@ -264,7 +285,7 @@ mod tests {
 
     #[test]
     fn what_the_table_has_not_confirmed_for_a_minute_is_not_presented() {
-        let (cache, now) = (Cache::new(10), SystemTime::now());
+        let (cache, now) = (Cache::new(10, KeyRetention::Off), SystemTime::now());
         let (second, site) = (Duration::from_secs(1), name("a.example.com"));
         let slot = cache.keep(&candidate("a.example.com", now), now);
         assert!(cache.presented(now + second * 30, second * 20, 10).is_empty(), "nobody has asked for it");
@@ -289,7 +310,7 @@ mod tests {
 
     #[test]
     fn what_nobody_has_asked_for_is_released_first_and_what_is_in_use_never() {
-        let (cache, now) = (Cache::new(10), SystemTime::now());
+        let (cache, now) = (Cache::new(10, KeyRetention::Off), SystemTime::now());
         let minute = Duration::from_mins(1);
         for (n, asked) in [("a", 3), ("b", 30), ("c", 20), ("d", 0)] {
             cache.keep(&candidate(&format!("{n}.example.com"), now), now - minute * asked);

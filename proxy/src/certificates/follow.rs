@@ -117,6 +117,7 @@ pub(super) async fn confirm(
             TableFinding::Same => {
                 // Whoever wrote it: from now on the table decides whether it is presented.
                 held.slot.is_unwritten.store(false, Ordering::Relaxed);
+                held.slot.is_restored.store(false, Ordering::Relaxed);
                 Ok(())
             }
             TableFinding::Other | TableFinding::Gone => adopt(inner, held, now).await,

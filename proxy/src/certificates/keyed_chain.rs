@@ -12,8 +12,8 @@ use rustls::{
 };
 use x509_parser::{extensions::GeneralName, prelude::X509Certificate};
 
-use super::Certificate;
-use crate::{hexadecimal::hexadecimal, name::Pattern, random::fraction_of};
+use super::{Certificate, key};
+use crate::{hexadecimal::hexadecimal, name::Pattern, random::fraction_of, store::PrivateKeyPem};
 
 /// A certificate that can be presented, with the facts that decide when it is.
 ///
@@ -24,6 +24,8 @@ pub(super) struct KeyedChain {
     pub(super) life: Validity,
     /// Hexadecimal.
     pub(super) serial: String,
+    /// The key as it can be kept: what signs gives none away.
+    pub(super) private_key: Arc<PrivateKeyPem>,
 }
 
 /// The validity period of a certificate.
@@ -60,12 +62,13 @@ impl KeyedChain {
         }
         let (life, serial) = (Validity::of(&leaf), hexadecimal(leaf.tbs_certificate.raw_serial()));
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| KeyedChainError::Key)?;
+        let private_key = Arc::new(pem_of(&key));
         let key = any_supported_type(&key).map_err(|_| KeyedChainError::Key)?;
         let key = CertifiedKey::new(chain, key);
         key.keys_match().map_err(|_| KeyedChainError::Mismatch)?;
         let Validity { not_before, not_after } = life;
         let certificate = Certificate { key: Arc::new(key), not_before, not_after };
-        Ok(Self { certificate: Arc::new(certificate), life, serial })
+        Ok(Self { certificate: Arc::new(certificate), life, serial, private_key })
     }
 
     pub(super) fn is_valid(&self, now: SystemTime) -> bool {
@@ -116,6 +119,17 @@ impl Validity {
         let jitter = (life / 20).mul_f64(fraction_of(&name.to_string()));
         self.not_before + life * 2 / 3 - jitter
     }
+}
+
+/// RFC 7468 §10 and what RFC 5915 and RFC 8017 are written as.
+fn pem_of(key: &PrivateKeyDer<'_>) -> PrivateKeyPem {
+    let label = match key {
+        PrivateKeyDer::Pkcs1(_) => "RSA PRIVATE KEY",
+        PrivateKeyDer::Sec1(_) => "EC PRIVATE KEY",
+        // The library knows no other, and may one day.
+        _ => "PRIVATE KEY",
+    };
+    key::pem(label, key.secret_der()).into()
 }
 
 /// The certificate that `chain` is for.

@@ -11,7 +11,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use rustls::sign::CertifiedKey;
 
-use crate::store::instant::epoch_millis;
+use crate::store::{PrivateKeyPem, instant::epoch_millis};
 
 /// A certificate with its key, ready to be presented.
 #[derive(Debug)]
@@ -22,6 +22,13 @@ pub struct Certificate {
     pub not_before: SystemTime,
     /// End of its life.
     pub not_after: SystemTime,
+}
+
+/// The key of a certificate as a copy of it needs it.
+#[derive(Debug)]
+pub(super) struct RetainedKey {
+    pub(super) of: Arc<Certificate>,
+    pub(super) key: Arc<PrivateKeyPem>,
 }
 
 /// Holds a name's current certificate. Workers keep the slot; renewal replaces its content, withdrawal empties it, and a certificate
@@ -35,6 +42,10 @@ pub struct Slot {
     pub(super) is_used: AtomicBool,
     /// Whether it could not be written to the table, which has not been seen to hold it or another since.
     pub(super) is_unwritten: AtomicBool,
+    /// Whether it is of a copy on this machine, and the table has not been seen to hold it or another since.
+    pub(super) is_restored: AtomicBool,
+    /// Its key, where certificates are copied.
+    pub(super) retained: ArcSwapOption<RetainedKey>,
 }
 
 impl Slot {
@@ -61,6 +72,11 @@ impl Slot {
             None if confirmed_at.saturating_sub(now) > CONFIRMED_FOR => Duration::MAX,
             None => Duration::ZERO,
         }
+    }
+
+    /// When the table was last seen to hold it.
+    pub(super) fn confirmed_at(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(self.confirmed_at_seconds.load(Ordering::Relaxed))
     }
 
     pub(super) fn confirm(&self, now: SystemTime) {

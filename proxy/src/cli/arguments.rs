@@ -91,6 +91,9 @@ pub(super) enum Command {
     /// Creates the tables.
     #[command(subcommand)]
     Tables(TablesCommand),
+    /// Removes what this machine keeps of the tables.
+    #[command(subcommand)]
+    Cache(CacheCommand),
     /// Explains what the XDP program does with a connection, and removes it from the kernel.
     #[command(subcommand)]
     Guard(GuardCommand),
@@ -276,6 +279,19 @@ pub(super) enum FleetCommand {
 }
 
 #[derive(Debug, Subcommand)]
+pub(super) enum CacheCommand {
+    /// Removes the local copy of what is served, whether an instance runs or not.
+    #[command(after_help = CACHE_CLEAR)]
+    Clear {
+        /// Directory in which it lies; absent, `store.local_copy`.
+        #[arg(long, value_name = "DIRECTORY")]
+        directory: Option<PathBuf>,
+        #[command(flatten)]
+        form: Form,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(super) enum TablesCommand {
     /// Creates the three tables with their indexes and waits until they are active; existing ones are checked.
     Create,
@@ -404,6 +420,10 @@ Caddy should not run meanwhile. Lines and exit code are those of `gatehouse impo
 are readable by their owner alone, and no newer ones are replaced. Expired certificates, own ones
 and the internal issuer's are left out. The whole certificate table is read by Scan; with the
 embedded store, stop the instance first.";
+
+const CACHE_CLEAR: &str = "\
+A running instance goes on serving from memory, and writes another copy within a minute as long as the tables answer. To
+have none, take store.local_copy out of the settings, restart, and name the directory here.";
 
 const DOMAINS: &str = "\
 Examples:

@@ -18,6 +18,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use self::finding::{Finding, Severity};
 use super::{arguments::Form, columns::Columns, error::CommandError, print};
 use crate::{
+    clock,
     config::{Config, ConfigError, Loaded, SettingOrigin},
     name::ServerName,
     telemetry::error_chain,
@@ -83,6 +84,7 @@ fn checks(config: &Arc<Config>) -> Vec<Check> {
         local("limits", config, machine::limits),
         local("clock", config, |_| machine::clock()),
         local("state", config, |config| vec![machine::state_directory(config)]),
+        local("copy", config, |config| machine::local_copy(config, clock::wall()).into_iter().collect()),
         remote("ports", surroundings::ports(Arc::clone(config))),
         remote("tables", surroundings::tables(Arc::clone(config))),
     ];

@@ -82,6 +82,19 @@ pub(super) enum CommandError {
         "guard.interfaces: `[]`, so the guard is off, and nothing is rejected in the kernel; list the interfaces to guard"
     )]
     GuardOff,
+    /// A command about a copy that is off.
+    #[error(
+        "store.local_copy: not set, so that nothing is copied; give the directory of a former copy by `--directory`"
+    )]
+    NoLocalCopy,
+    /// A copy that cannot be removed.
+    #[error("`{}` cannot be cleared; run it as root, or as the user that runs gatehouse", path.display())]
+    LocalCopy {
+        /// Its directory.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// Neither an instance nor a store to ask instead.
     #[error(
         "no instance runs here (`{}`), and there is no embedded store in `{}`; start one with `gatehouse run`, give the settings of the intended one with `--config`, or create a store with `gatehouse tables create`",

@@ -219,6 +219,11 @@ section! {
         /// Which key encrypts private keys and keys of session tickets and setup links in the tables: `off` (none), `file:PATH` (a file of keys, each the
         /// base64 of 32 bytes on a line), or `kms:KEY` (ARN or alias of an AWS KMS key). With a key, Caddy cannot use the table.
         key_encryption: KeyEncryption = KeyEncryption::Off => "\"kms:alias/gatehouse\"",
+        /// Directory of an encrypted copy of what the instance has served lately, which it serves by when it starts while the tables do not answer;
+        /// absent, there is none. It is encrypted by the key of `store.key_encryption`.
+        local_copy: Option<PathBuf> = None => "\"/var/lib/gatehouse/copy\"",
+        /// The most that is copied, about; names that were used last are, as far as it goes.
+        local_copy_size: ByteSize = ByteSize::kib(64 << 10),
         /// How long one call to a table may take, retries included; beyond it, it fails.
         timeout: Span = Span::secs(5),
     }

@@ -257,6 +257,7 @@ fn bounds(config: &Config, findings: &mut Findings) {
     let sizes = [
         ("limits.header_size", limits.header_size, SMALLEST_HEAD, 1 << 20),
         ("api.body_size", config.api.body_size, 4 << 10, 1 << 20),
+        ("store.local_copy_size", config.store.local_copy_size, 64 << 10, 1 << 30),
         // RFC 9113 §6.9.1: a window never exceeds 2^31-1.
         ("limits.http2_stream_window", limits.http2_stream_window, 16 << 10, MAX_WINDOW),
         ("limits.http2_connection_window", limits.http2_connection_window, 64 << 10, MAX_WINDOW),

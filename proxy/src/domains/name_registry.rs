@@ -3,7 +3,7 @@
 //! for want of reading (`names_have_no_revision_until_all_lists_were_read`).
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -43,6 +43,8 @@ struct RegistryState {
     /// What the first full reading has taken over so far. In use at its end alone: until then a wildcard might serve a name whose own
     /// entry is suspended and not read yet.
     loading: Option<Snapshot>,
+    /// Entries of a copy of former times, which the snapshot has until the table says anything of them, or was read whole.
+    restored: HashSet<Pattern>,
     /// What the snapshot serves and what is remembered.
     names: Patterns,
     /// Names that no list holds and a source allowed, and until when the guard has them.
@@ -77,6 +79,7 @@ impl NameRegistry {
             revision: Revision::FIRST,
             lists,
             loading: None,
+            restored: HashSet::new(),
             names,
             remembered: HashMap::new(),
             leaving: HashMap::new(),
@@ -152,9 +155,26 @@ impl NameRegistry {
             return;
         }
         self.tell(records);
-        let mut loading = state.loading.take().unwrap_or_else(|| Snapshot::clone(&self.snapshot.load()));
+        let mut loading = state.loading.take().unwrap_or_else(|| state.of_table(&self.snapshot.load()));
         state.take_over(&mut loading, records);
         state.loading = Some(loading);
+    }
+
+    /// Serves by `records`, which are a copy of former times, until the table was read whole; says whether it was not by now.
+    pub(super) fn restore(&self, records: &[DomainRecord]) -> bool {
+        let mut state = self.lock();
+        if state.lists == Lists::Whole {
+            return false;
+        }
+        let mut snapshot = Snapshot::clone(&self.snapshot.load());
+        // What a look-up has found by now is the table's.
+        let lacking = records.iter().filter(|record| !self.snapshot.load().holds(&record.pattern));
+        let lacking: Vec<_> = lacking.cloned().collect();
+        state.take_over(&mut snapshot, &lacking);
+        state.restored.extend(lacking.into_iter().map(|record| record.pattern));
+        self.snapshot.store(Arc::new(snapshot));
+        self.publish(&mut state);
+        true
     }
 
     /// Has `observer` told of each entry that is read from now on.
@@ -189,8 +209,11 @@ impl NameRegistry {
     /// Ends a full reading of the table that began at `began`, and whose entries were taken over: what it has not seen is gone.
     pub(super) fn end_reading(&self, seen: &SeenPatterns, began: Micros) {
         let mut state = self.lock();
-        let mut snapshot = state.loading.take().unwrap_or_else(|| Snapshot::clone(&self.snapshot.load()));
+        let mut snapshot = state.loading.take().unwrap_or_else(|| state.of_table(&self.snapshot.load()));
         let mut gone = snapshot.retain_seen(seen, began.less(INDEX_LAG));
+        let restored = std::mem::take(&mut state.restored);
+        gone.extend(restored.iter().filter_map(|pattern| self.snapshot.load().counterpart(pattern)));
+        gone.extend(restored);
         gone.extend(state.leaving.extract_if(|_, left| *left < began).map(|(gone, _)| gone));
         for pattern in &gone {
             state.weigh(&snapshot, pattern);
@@ -258,6 +281,15 @@ impl RegistryState {
         }
     }
 
+    /// What the table and the settings have said of `snapshot`.
+    fn of_table(&self, snapshot: &Snapshot) -> Snapshot {
+        let mut snapshot = snapshot.clone();
+        for pattern in &self.restored {
+            snapshot.forget(pattern);
+        }
+        snapshot
+    }
+
     fn published(&self) -> NameSet {
         let revision = match self.lists {
             Lists::Partial => None,
@@ -271,6 +303,10 @@ impl RegistryState {
         let mut applied = Applied::Known;
         for record in records {
             let before = snapshot.counterpart(&record.pattern);
+            if self.restored.remove(&record.pattern) {
+                // Whatever version a copy has: the table may be one of before.
+                snapshot.forget(&record.pattern);
+            }
             if snapshot.apply(record) == Applied::Changed {
                 applied = Applied::Changed;
                 let other = before.or_else(|| snapshot.counterpart(&record.pattern));
@@ -317,6 +353,67 @@ impl NamesOfOthers for NameRegistry {
 mod tests {
     use super::*;
     use crate::{domains::change, store::domain_table::DomainStatus};
+
+    fn says(registry: &NameRegistry, name: &str) -> &'static str {
+        match registry.find(&ServerName::parse(name).unwrap()) {
+            SnapshotMatch::Served(_) => "served",
+            SnapshotMatch::Withdrawn => "withdrawn",
+            SnapshotMatch::Nothing => "nothing",
+        }
+    }
+
+    fn of_version(name: &str, version: u64, status: DomainStatus) -> DomainRecord {
+        DomainRecord { version, changed_at: Some(Micros::from_epoch(version)), status, ..record(name) }
+    }
+
+    #[test]
+    fn what_was_restored_is_served_until_the_table_speaks_whatever_its_version() {
+        use DomainStatus::{Active, Suspended};
+        let registry = registry(Lists::Partial);
+        let named = |name: &str| registry.names().borrow().patterns.contains(&Pattern::parse(name).unwrap());
+        // A look-up was answered before.
+        registry.apply(&[of_version("looked.example", 1, Suspended)]);
+        assert!(registry.restore(&[
+            of_version("stays.example", 9, Active),
+            of_version("removed.example", 9, Active),
+            of_version("suspended.example", 9, Active),
+            of_version("found.example", 9, Active),
+            of_version("looked.example", 9, Active),
+            of_version("*.wide.example", 9, Active),
+            of_version("bad.wide.example", 9, Suspended),
+        ]));
+        for (name, said) in [
+            ("stays.example", "served"),
+            ("removed.example", "served"),
+            ("a.wide.example", "served"),
+            ("bad.wide.example", "withdrawn"),
+            ("looked.example", "withdrawn"),
+        ] {
+            assert_eq!(says(&registry, name), said, "{name} by the copy");
+        }
+        assert!(registry.names().borrow().revision.is_none(), "the guard enforces nothing by a copy");
+        assert!(named("removed.example") && named("*.wide.example"));
+        // The table was put back to one of before: its versions are older.
+        registry.apply(&[of_version("found.example", 2, Suspended)]);
+        assert_eq!(says(&registry, "found.example"), "withdrawn", "by a look-up");
+        let seen = [of_version("stays.example", 2, Active), of_version("suspended.example", 2, Suspended)];
+        registry.take_part(&seen);
+        assert_eq!(says(&registry, "removed.example"), "served", "until all was read");
+        read_whole(&registry, &seen, &[], 1_000_000_000);
+        for (name, said) in [
+            ("stays.example", "served"),
+            ("suspended.example", "withdrawn"),
+            ("removed.example", "nothing"),
+            ("found.example", "nothing"),
+            ("a.wide.example", "nothing"),
+            ("bad.wide.example", "nothing"),
+        ] {
+            assert_eq!(says(&registry, name), said, "{name} by the table");
+        }
+        assert!(named("stays.example") && !named("removed.example") && !named("*.wide.example"));
+        assert!(!registry.restore(&[of_version("late.example", 9, Active)]), "the table was read");
+        assert_eq!(says(&registry, "late.example"), "nothing");
+    }
 
     fn registry(lists: Lists) -> NameRegistry {
         NameRegistry::new(Snapshot::default(), lists, IntGauge::new("known", "help").unwrap())

@@ -45,12 +45,21 @@ impl ListingProgress {
         loading
     }
 
+    /// A copy is served meanwhile; not once the lists were read.
+    pub(super) fn restore(&mut self) -> bool {
+        let is_unread = matches!(self, Self::Loading | Self::SourceDown);
+        if is_unread {
+            *self = Self::Restored;
+        }
+        is_unread
+    }
+
     /// Once the lists were read, whether an outage of the table lasts decides.
     pub(super) fn follow(&mut self, lasts: bool) -> bool {
         let next = match *self {
             Self::Loaded | Self::Degraded if lasts => Self::Degraded,
             Self::Loaded | Self::Degraded => Self::Loaded,
-            Self::Loading | Self::SourceDown => *self,
+            Self::Loading | Self::SourceDown | Self::Restored => *self,
         };
         std::mem::replace(self, next) != next
     }

@@ -25,7 +25,7 @@ impl Domains {
     pub fn search(&self, sought: &Sought, behind: Option<&Pattern>, most: usize) -> Option<Vec<Pattern>> {
         let is_read = match *self.inner.progress.borrow() {
             ListingProgress::Loaded | ListingProgress::Degraded => true,
-            ListingProgress::Loading | ListingProgress::SourceDown => false,
+            ListingProgress::Loading | ListingProgress::SourceDown | ListingProgress::Restored => false,
         };
         let is_held = is_read && self.inner.table.is_some();
         is_held.then(|| sought.find(&self.inner.registry.snapshot(), behind, most))

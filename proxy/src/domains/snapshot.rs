@@ -170,14 +170,29 @@ impl Snapshot {
             self.entries().filter(gone).map(|entry| entry.domain_entry.pattern.clone()).collect();
         let others: Vec<_> = gone.iter().filter_map(|pattern| self.counterpart(pattern)).collect();
         for pattern in &gone {
-            self.unpair(pattern);
-            match pattern {
-                Pattern::Exact(name) => self.exact.remove(name),
-                Pattern::Wildcard(suffix) => self.wildcard.remove(suffix),
-            };
+            self.forget(pattern);
         }
         gone.extend(others);
         gone
+    }
+
+    /// Forgets the entry of exactly `pattern`.
+    pub(super) fn forget(&mut self, pattern: &Pattern) {
+        self.unpair(pattern);
+        match pattern {
+            Pattern::Exact(name) => self.exact.remove(name),
+            Pattern::Wildcard(suffix) => self.wildcard.remove(suffix),
+        };
+    }
+
+    /// The table's entries with their statuses, save what was removed.
+    pub(super) fn of_table(&self) -> impl Iterator<Item = (&Arc<DomainEntry>, DomainStatus)> {
+        self.entries().filter_map(SnapshotEntry::of_table)
+    }
+
+    /// The same of exactly `pattern`.
+    pub(super) fn entry_of_table(&self, pattern: &Pattern) -> Option<(&Arc<DomainEntry>, DomainStatus)> {
+        self.entry(pattern)?.of_table()
     }
 
     /// Whether it knows the entry of exactly this pattern, served or not.
@@ -260,6 +275,13 @@ impl SnapshotEntry {
 
     fn standing(&self) -> EntryStanding {
         EntryStanding::of(self.status)
+    }
+
+    /// Unless it is of the settings, or removed.
+    fn of_table(&self) -> Option<(&Arc<DomainEntry>, DomainStatus)> {
+        let is_of_table = self.domain_entry.source != PermissionSource::Static;
+        let is_there = self.standing() != EntryStanding::Removed;
+        (is_of_table && is_there).then_some((&self.domain_entry, self.status))
     }
 
     /// The other name of its pair.

@@ -13,6 +13,7 @@ use tokio::{net::TcpListener, runtime::Handle, sync::watch};
 use super::{
     RunError, Running,
     inheritance::Inheritance,
+    local_copy::{self, CopyParts, CopyTask},
     manager::{self, Manager, NotifyMessage},
     memory::{Shortage, watch_over},
     phase::follow,
@@ -75,6 +76,7 @@ struct PreparedState {
     domains: Domains,
     certificates: Certificates,
     tickets: TicketKeys,
+    copy: Option<CopyTask>,
 }
 
 impl Assembly<'_> {
@@ -163,6 +165,7 @@ impl Assembly<'_> {
             api,
             fleet,
             webhooks,
+            copy: known.copy,
             control: (control, socket),
             handover,
         };
@@ -242,8 +245,9 @@ impl Assembly<'_> {
             probe::DomainsTableUse::Unused
         };
         let tickets = TicketKeys::new(*config.tls.ticket_key_period, &telemetry.registry)?;
-        let (reached, _, session_tickets) = tokio::join!(
+        let (reached, do_tables_answer, _, session_tickets) = tokio::join!(
             probe::reach(&store, needed),
+            local_copy::do_tables_answer(&config.store, &store),
             domains.settled(NAMES_PATIENCE),
             // Boxed: the future of an SDK call is large.
             Box::pin(SessionTickets::start(&config.tls, &store, tickets.clone()))
@@ -252,7 +256,10 @@ impl Assembly<'_> {
         let socket = early.map_or_else(|| self.settle(handed), Ok)?;
         let certificates = Certificates::start(config, &store, &domains, control, &telemetry.registry)?;
         control.spawn(session_tickets.follow());
-        Ok((PreparedState { store, domains, certificates, tickets }, socket))
+        let parts = CopyParts { store: &store, domains: &domains, certificates: &certificates };
+        let copy =
+            local_copy::start(&config.store, parts, do_tables_answer, control, &telemetry.registry).await?;
+        Ok((PreparedState { store, domains, certificates, tickets, copy }, socket))
     }
 
     fn guard(

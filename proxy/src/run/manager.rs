@@ -231,6 +231,9 @@ pub(super) fn status(phase: Phase) -> &'static str {
         Phase::Degraded => {
             "Degraded: the domains table cannot be read, `gatehouse doctor` finds the cause; known names are served, health says 200"
         }
+        Phase::Restored => {
+            "Restored: the tables do not answer, `gatehouse doctor` finds the cause; names of the local copy are served, health says 200"
+        }
         Phase::Unable => {
             "Unable to serve: the source of names is down, `gatehouse doctor` finds the cause; health says 503"
         }

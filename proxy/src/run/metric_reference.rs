@@ -7,6 +7,7 @@ use prometheus::{
     proto::{LabelPair, Metric, MetricFamily, MetricType},
 };
 
+use super::local_copy;
 use crate::{
     api, certificates, domains, forward, guard, store, telemetry, tls::tickets, transport::Backend,
     verification, webhooks, worker,
@@ -39,6 +40,7 @@ fn declared() -> Result<Registry, prometheus::Error> {
     worker::WorkerMetrics::register(&registry)?;
     tickets::register_metrics(&registry)?;
     forward::RequestMetrics::register(&registry)?;
+    local_copy::declare_metrics(&registry)?;
     Ok(registry)
 }
 

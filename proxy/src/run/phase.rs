@@ -66,6 +66,7 @@ fn next(phase: Phase, now: Circumstances) -> Phase {
         (_, ListingProgress::Degraded) => Phase::Degraded,
         (_, ListingProgress::SourceDown) if now.listed > 0 => Phase::Degraded,
         (_, ListingProgress::SourceDown) => Phase::Unable,
+        (_, ListingProgress::Restored) => Phase::Restored,
         (_, ListingProgress::Loading) => Phase::Starting,
     }
 }
@@ -74,11 +75,12 @@ fn next(phase: Phase, now: Circumstances) -> Phase {
 mod tests {
     use super::*;
 
-    const PROGRESS: [ListingProgress; 4] = [
+    const PROGRESS: [ListingProgress; 5] = [
         ListingProgress::Loading,
         ListingProgress::Loaded,
         ListingProgress::Degraded,
         ListingProgress::SourceDown,
+        ListingProgress::Restored,
     ];
 
     #[test]
@@ -91,6 +93,8 @@ mod tests {
             (ListingProgress::Degraded, 3, Phase::Degraded),
             (ListingProgress::SourceDown, 3, Phase::Degraded),
             (ListingProgress::SourceDown, 0, Phase::Unable),
+            (ListingProgress::Restored, 0, Phase::Restored),
+            (ListingProgress::Restored, 3, Phase::Restored),
         ] {
             for before in [Phase::Starting, Phase::Serving, Phase::Degraded, Phase::Unable, Phase::Leaving] {
                 let after = |memory| {

@@ -1,8 +1,9 @@
-//! How secrets are kept in tables: private keys, and the keys of session tickets.
+//! How secrets are kept in tables and in the local copy: private keys, and the keys of session tickets.
 //! Not here: what an item looks like.
-//! Invariants: secrets are sealed where they are written to a table, and opened where they are read from one, and nowhere else; what was
-//! sealed for one item is not opened for another (`what_was_sealed_for_one_item_is_opened_for_no_other`); what lies in a table in clear is
-//! read as well, so that encryption can be turned on while instances serve (`what_is_in_clear_is_read_as_it_is`).
+//! Invariants: secrets are sealed where they are written to a table or the local copy, and opened where they are read from one, and nowhere
+//! else; what was sealed for one item is not opened for another (`what_was_sealed_for_one_item_is_opened_for_no_other`); what lies in a
+//! table in clear is read as well, so that encryption can be turned on while instances serve (`what_is_in_clear_is_read_as_it_is`), and what
+//! lies in a copy in clear is not (`what_is_not_sealed_for_its_place_is_left_out`).
 
 mod data_keys;
 mod envelope;

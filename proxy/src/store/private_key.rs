@@ -1,6 +1,6 @@
 //! Private keys in clear.
-//! Not here: reading and making keys (`certificates`), how tables hold them (`store::key_sealer`). Invariants: only `commit`, `read` and
-//! `account` seal and open keys; a key in clear is wiped when it is dropped, and never shown by `{:?}` (`no_key_is_shown`).
+//! Not here: reading and making keys (`certificates`), how tables hold them (`store::key_sealer`). Invariants: only `commit`, `read`,
+//! `account` and `local_copy` seal and open keys; a key in clear is wiped when it is dropped, and never shown by `{:?}` (`no_key_is_shown`).
 
 use std::{fmt, mem};
 

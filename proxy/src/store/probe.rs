@@ -30,6 +30,12 @@ pub async fn reach(store: &Store, domains: DomainsTableUse) -> Result<(), Tables
     certificates.and(domains).and(state).and(keys)
 }
 
+/// Whether the certificate table answers, whatever it says.
+pub async fn answers(store: &Store) -> bool {
+    let asked = ask(store, &store.tables().certificates, &["PrimaryKey"]).await;
+    !matches!(asked, Err(StoreError::Unavailable(_) | StoreError::NoCredentials))
+}
+
 /// Encrypts a secret as the settings say, and decrypts it.
 pub async fn seal(store: &Store) -> Result<(), StoreError> {
     let encrypted = store.sealer.seal(PROBE, NOBODY).await?;
@@ -99,6 +105,8 @@ mod tests {
 
         let down = Faults::new(FaultPlan::default());
         down.set_outage(true);
-        reach(&Store::on_faulty(engine, &config, down), DomainsTableUse::Needed).await.unwrap();
+        let silent = Store::on_faulty(engine, &config, down);
+        reach(&silent, DomainsTableUse::Needed).await.unwrap();
+        assert!(answers(&store).await && !answers(&silent).await);
     }
 }

@@ -34,6 +34,7 @@ mod guard_sources;
 mod guard_userspace;
 mod hostile_requests;
 mod load_balancers;
+mod local_copy;
 mod names_and_addresses;
 mod origins;
 mod outages;

@@ -16,6 +16,7 @@ use super::finding::{Finding, Severity};
 use crate::{
     clock,
     config::{Config, Io},
+    store::local_copy,
     transport::Backend,
 };
 
@@ -139,27 +140,44 @@ fn kernel_clock() -> io::Result<libc::c_int> {
 /// Where the embedded store and keys lie.
 pub(super) fn state_directory(config: &Config) -> Finding {
     let path = &config.state_directory;
-    let nearest = path.ancestors().map(|path| if path == Path::new("") { Path::new(".") } else { path });
-    let Some(there) = nearest.into_iter().find(|path| path.exists()) else {
-        return Finding::error("state", path.display().to_string(), "name a directory that can be created");
-    };
-    let shown = if there == path {
-        format!("{}", path.display())
-    } else {
-        format!("{} will be made", path.display())
-    };
-    match access(there, AccessFlags::W_OK | AccessFlags::X_OK) {
-        Ok(()) if there.is_dir() => Finding::ok("state", shown),
-        Ok(()) => Finding::error(
-            "state",
-            format!("`{}` is not a directory", there.display()),
-            "set state_directory",
-        ),
-        Err(error) => {
-            let found = format!("`{}` cannot be written ({error})", there.display());
+    match writable(path) {
+        Some(Ok(there)) if there == path => Finding::ok("state", path.display().to_string()),
+        Some(Ok(_)) => Finding::ok("state", format!("{} will be made", path.display())),
+        Some(Err(found)) => {
             Finding::error("state", found, "chown it to the user that runs gatehouse, or set state_directory")
         }
+        None => Finding::error("state", path.display().to_string(), "name a directory that can be created"),
     }
+}
+
+/// The copy of what is served: whether it can be written, and what there is of it.
+pub(super) fn local_copy(config: &Config, now: SystemTime) -> Option<Finding> {
+    let directory = config.store.local_copy.as_ref()?;
+    let shown = directory.display();
+    let owner = "chown it to the user that runs gatehouse, or set store.local_copy";
+    Some(match local_copy::look(directory) {
+        Ok(Some((bytes, written))) => {
+            let minutes = now.duration_since(written).unwrap_or_default().as_secs() / 60;
+            Finding::ok("copy", format!("{bytes} bytes in {shown}, written {minutes} min ago"))
+        }
+        Ok(None) => match writable(directory) {
+            Some(Ok(_)) => Finding::ok("copy", format!("none in {shown} yet")),
+            Some(Err(found)) => Finding::error("copy", found, owner),
+            None => Finding::error("copy", shown.to_string(), "name a directory that can be created"),
+        },
+        Err(error) => Finding::error("copy", format!("{shown}: {error}"), owner),
+    })
+}
+
+/// The nearest folder to `path` that is there, if it can be written; else why not. `None` if there is none.
+fn writable(path: &Path) -> Option<Result<&Path, String>> {
+    let nearest = path.ancestors().map(|path| if path == Path::new("") { Path::new(".") } else { path });
+    let there = nearest.into_iter().find(|path| path.exists())?;
+    Some(match access(there, AccessFlags::W_OK | AccessFlags::X_OK) {
+        Ok(()) if there.is_dir() => Ok(there),
+        Ok(()) => Err(format!("`{}` is not a directory", there.display())),
+        Err(error) => Err(format!("`{}` cannot be written ({error})", there.display())),
+    })
 }
 
 const OLDEST_KERNEL: (u32, u32) = (6, 1);
@@ -203,5 +221,30 @@ mod tests {
             let finding = state_directory(&at(path));
             assert_eq!(finding.severity, severity, "{finding:?}");
         }
+    }
+
+    #[test]
+    fn a_copy_is_told_with_its_size_and_age_or_that_it_cannot_be_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        let told = |config: &Config| {
+            let hour = clock::wall() + Duration::from_hours(1);
+            local_copy(config, hour).map(|finding| (finding.severity, finding.found))
+        };
+        assert_eq!(told(&config), None);
+        config.store.local_copy = Some(folder.path().join("copy"));
+        let (severity, found) = told(&config).unwrap();
+        assert!(
+            severity == Severity::Ok && found.starts_with("none in ") && found.ends_with(" yet"),
+            "{found}"
+        );
+        fs::create_dir(folder.path().join("copy")).unwrap();
+        fs::write(local_copy::file_in(&folder.path().join("copy")), "copy").unwrap();
+        let (severity, found) = told(&config).unwrap();
+        assert!(severity == Severity::Ok && found.starts_with("4 bytes in "), "{found}");
+        assert!(found.ends_with("written 60 min ago") || found.ends_with("written 59 min ago"), "{found}");
+        config.store.local_copy = Some(local_copy::file_in(&folder.path().join("copy")));
+        let (severity, found) = told(&config).unwrap();
+        assert!(severity == Severity::Error, "{found}");
     }
 }

@@ -301,6 +301,21 @@ const WRONG: &[Wrong] = &[
         "gatehouse.toml:2|certificates.shared_with_caddy|`false`|keys are not encrypted|store.key_encryption",
     ),
     (
+        "[store]\nlocal_copy = \"/var/lib/gatehouse/copy\"",
+        &[],
+        "gatehouse.toml:2|store.local_copy|`/var/lib/gatehouse/copy`|no key to encrypt them by|set `store.key_encryption`",
+    ),
+    (
+        "[store]\nlocal_copy = \"copy\"\nkey_encryption = \"file:/keys\"\n[certificates]\nshared_with_caddy = false",
+        &[],
+        "gatehouse.toml:2|store.local_copy|`copy` is no absolute path|write it from the root",
+    ),
+    (
+        "[store]\nlocal_copy_size = \"2GiB\"",
+        &[],
+        "gatehouse.toml:2|store.local_copy_size|`2GiB` is out of bounds|write 65536B to 1073741824B",
+    ),
+    (
         "[guard]\ndenial_ttl = \"11s\"",
         &[],
         "gatehouse.toml:2|guard.denial_ttl|`11s` is longer than `domains.deny_ttl`|write at most `10s`",

@@ -56,6 +56,7 @@ pub(super) fn issuers(config: &Config, findings: &mut Findings) {
     }
     wildcards(config, findings);
     key_encryption(config, findings);
+    local_copy(config, findings);
     if *certificates.internal_life < SHORTEST_LIFE {
         let fault = format!("`{}` leaves no time to renew", certificates.internal_life);
         findings.add("certificates.internal_life", fault, "write at least `1h`");
@@ -103,6 +104,21 @@ fn key_encryption(config: &Config, findings: &mut Findings) {
                 "set `certificates.shared_with_caddy = false` if no Caddy uses the table, or leave it out";
             findings.add("store.key_encryption", fault, remedy);
         }
+    }
+}
+
+/// A copy is of private keys.
+fn local_copy(config: &Config, findings: &mut Findings) {
+    let Some(directory) = &config.store.local_copy else { return };
+    let shown = directory.display();
+    if !directory.is_absolute() {
+        let remedy = "write it from the root, like `/var/lib/gatehouse/copy`";
+        findings.add("store.local_copy", format!("`{shown}` is no absolute path"), remedy);
+    }
+    if config.store.key_encryption == KeyEncryption::Off {
+        let fault = format!("`{shown}` would hold private keys, and there is no key to encrypt them by");
+        let remedy = "set `store.key_encryption`, or leave it out";
+        findings.add("store.local_copy", fault, remedy);
     }
 }
 

@@ -85,6 +85,8 @@ pub enum PhaseWord {
     Serving,
     /// Serving the names it knows, and unable to look others up.
     Degraded,
+    /// Serving what its local copy holds, and unable to look others up.
+    Restored,
     /// Unable to serve names it does not know.
     Unable,
     /// Short of memory.
@@ -101,6 +103,7 @@ impl From<Phase> for PhaseWord {
             Phase::Starting => Self::Starting,
             Phase::Serving => Self::Serving,
             Phase::Degraded => Self::Degraded,
+            Phase::Restored => Self::Restored,
             Phase::Unable => Self::Unable,
             Phase::Overloaded => Self::Overloaded,
             Phase::Leaving => Self::Leaving,
@@ -117,6 +120,7 @@ impl PhaseWord {
             Self::Starting => "starting",
             Self::Serving => "serving",
             Self::Degraded => "degraded",
+            Self::Restored => "restored",
             Self::Unable => "unable",
             Self::Overloaded => "overloaded",
             Self::Leaving => "leaving",
@@ -132,6 +136,9 @@ impl PhaseWord {
             Self::Serving => "serving",
             Self::Degraded => {
                 "degraded: the domains table cannot be read, known names are served; `gatehouse doctor` finds the cause"
+            }
+            Self::Restored => {
+                "restored: the tables do not answer, names of the local copy are served; `gatehouse doctor` finds the cause"
             }
             Self::Unable => {
                 "unable to serve: the source of names is down; `gatehouse doctor` finds the cause"

@@ -1,0 +1,565 @@
+//! A copy, on this machine, of what the instance serves: when it is written, and that a start uses it at which the tables do not answer.
+//! Not here: the file (`store::local_copy`), what entries and certificates mean (`domains`, `certificates`).
+//! Invariants: nothing of the data plane waits for it, since it is a task of the control plane; it is written only while the tables are
+//! known to say the same (`a_restart_without_table_and_ca_serves_what_was_served_before`); it never holds more than it may
+//! (`names_used_last_are_copied_as_far_as_they_fit`).
+
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use aws_lc_rs::digest;
+use prometheus::{IntGauge, Registry};
+use tokio::{
+    runtime::Handle,
+    sync::watch,
+    task::{JoinHandle, spawn_blocking},
+    time::MissedTickBehavior,
+};
+use tracing::{debug, info, warn};
+
+use crate::{
+    certificates::{Certificates, HeldCertificate},
+    clock,
+    config::StoreConfig,
+    domains::{CopiedNames, Domains},
+    label,
+    name::Pattern,
+    store::{
+        Store,
+        instant::Micros,
+        local_copy::{self, CopiedCertificate, CopyContents, LocalCopy, LocalCopyError, ReadCopy},
+        probe,
+    },
+    telemetry::{
+        admit_line,
+        metrics::{Counters, gauge},
+    },
+};
+
+/// The task that keeps the copy; dropped, it writes no more.
+pub(super) struct CopyTask {
+    task: JoinHandle<()>,
+    ending: watch::Sender<bool>,
+}
+
+impl CopyTask {
+    /// Writes what is served at the end, within `limit`.
+    pub(super) async fn end(mut self, limit: Duration) {
+        self.ending.send_replace(true);
+        let _ = tokio::time::timeout(limit, &mut self.task).await;
+    }
+}
+
+impl Drop for CopyTask {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What a copy is made of, and restored to.
+pub(super) struct CopyParts<'a> {
+    pub(super) store: &'a Store,
+    pub(super) domains: &'a Domains,
+    pub(super) certificates: &'a Certificates,
+}
+
+/// Serves by the copy of `config` if the tables do not answer, and keeps it; `None` where the settings want none. `do_tables_answer` says
+/// what was seen of the certificate table.
+pub(super) async fn start(
+    config: &StoreConfig,
+    parts: CopyParts<'_>,
+    do_tables_answer: bool,
+    control: &Handle,
+    registry: &Registry,
+) -> Result<Option<CopyTask>, prometheus::Error> {
+    let metrics = CopyMetrics::register(registry)?;
+    let Some(folder) = config.local_copy.clone() else { return Ok(None) };
+    let Some(copy) = parts.store.local_copy(&folder) else { return Ok(None) };
+    let is_needed = !do_tables_answer || parts.domains.is_out_of_reach();
+    let mut keeper = CopyKeeper {
+        copy,
+        folder,
+        most_bytes: config.local_copy_size.bytes(),
+        store: parts.store.clone(),
+        domains: parts.domains.clone(),
+        certificates: parts.certificates.clone(),
+        metrics,
+        usage: if is_needed { CopyUse::Pending } else { CopyUse::Unneeded },
+        written: None,
+        due_at: clock::now() + LEAST_PAUSE,
+    };
+    keeper.restore_if_pending().await;
+    let (ending, told) = watch::channel(false);
+    Ok(Some(CopyTask { task: control.spawn(keeper.run(told)), ending }))
+}
+
+/// Whether the certificate table answers; true where no copy is kept that would be wanted if it did not.
+pub(super) async fn do_tables_answer(config: &StoreConfig, store: &Store) -> bool {
+    config.local_copy.is_none() || probe::answers(store).await
+}
+
+/// What becomes of the copy in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CopyUse {
+    /// The tables answer, or have answered: it is written.
+    Unneeded,
+    /// The tables do not answer, and what opens the copy does not either.
+    Pending,
+    /// The tables have not answered since the start: it is used, and stays as it is.
+    InUse,
+}
+
+struct CopyKeeper {
+    copy: LocalCopy,
+    folder: PathBuf,
+    most_bytes: u64,
+    store: Store,
+    domains: Domains,
+    certificates: Certificates,
+    metrics: CopyMetrics,
+    usage: CopyUse,
+    written: Option<Written>,
+    due_at: Instant,
+}
+
+/// What was written last.
+struct Written {
+    at: Instant,
+    fingerprint: Fingerprint,
+}
+
+type Fingerprint = [u8; digest::SHA256_OUTPUT_LEN];
+
+impl CopyKeeper {
+    async fn run(mut self, mut ending: watch::Receiver<bool>) {
+        let mut ticks = tokio::time::interval(PERIOD);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let is_ending = tokio::select! {
+                _ = ending.wait_for(|is_ending| *is_ending) => true,
+                _ = ticks.tick() => false,
+            };
+            self.restore_if_pending().await;
+            self.look_whether_tables_answer().await;
+            if is_ending || self.due_at <= clock::now() {
+                self.write().await;
+            }
+            if is_ending {
+                return;
+            }
+        }
+    }
+
+    async fn restore_if_pending(&mut self) {
+        if self.usage != CopyUse::Pending {
+            return;
+        }
+        let outcome = self.copy.read().await;
+        self.usage = match outcome {
+            Ok(Some(read)) => self.restore(read).await,
+            Ok(None) => {
+                info!(directory = %self.folder.display(), "the tables do not answer, and there is no local copy");
+                CopyUse::Unneeded
+            }
+            Err(error) => {
+                let may_pass = error.may_pass();
+                warn_of(&error, "the tables do not answer, and the local copy cannot be used");
+                if may_pass { CopyUse::Pending } else { CopyUse::Unneeded }
+            }
+        };
+        self.metrics.in_use.set(i64::from(self.usage == CopyUse::InUse));
+    }
+
+    async fn restore(&self, read: ReadCopy) -> CopyUse {
+        let (certificates, domains, now) = (self.certificates.clone(), self.domains.clone(), clock::wall());
+        let ReadCopy { contents: CopyContents { written_at, entries, certificates: copied }, left_out } =
+            read;
+        let age = Micros::of(now).since(written_at);
+        let are_current = age <= OLDEST;
+        // Reading ten thousand certificates takes half a second.
+        let restored = spawn_blocking(move || {
+            let presented = certificates.restore(&copied, now);
+            (if are_current { domains.restore(&entries) } else { 0 }, presented)
+        });
+        let (entries, presented) = restored.await.unwrap_or_default();
+        warn!(
+            entries, certificates = presented, left_out, written_at = %written_at,
+            "the tables do not answer: names of the local copy are served"
+        );
+        if !are_current {
+            let days = OLDEST.as_secs() / DAY_SECONDS;
+            warn!(written_at = %written_at, days, "the local copy is too old to say which names are served");
+        }
+        if left_out > 0 {
+            warn!(
+                left_out,
+                "parts of the local copy were cut or changed since it was written, and are left out"
+            );
+        }
+        CopyUse::InUse
+    }
+
+    /// From then on what is in memory is followed as ever.
+    async fn look_whether_tables_answer(&mut self) {
+        let is_over = self.usage != CopyUse::Unneeded
+            && !self.domains.is_out_of_reach()
+            && probe::answers(&self.store).await;
+        if is_over {
+            info!("the tables answer: the local copy is not used any more");
+            self.usage = CopyUse::Unneeded;
+            self.metrics.in_use.set(0);
+        }
+    }
+
+    async fn write(&mut self) {
+        if self.usage != CopyUse::Unneeded || !self.domains.is_listed_now() {
+            return;
+        }
+        self.due_at = clock::now() + LEAST_PAUSE;
+        match self.write_if_changed().await {
+            Ok(None) => {}
+            Ok(Some((bytes, certificates))) => {
+                self.due_at = clock::now() + pause_after(bytes);
+                self.metrics.writes.bump(CopyWrite::Written);
+                self.metrics.bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+                self.metrics.certificates.set(i64::try_from(certificates).unwrap_or(i64::MAX));
+                debug!(bytes, certificates, "the local copy was written");
+            }
+            Err(error) => {
+                self.metrics.writes.bump(CopyWrite::Failed);
+                warn_of(&error, "the local copy could not be written");
+            }
+        }
+    }
+
+    /// Bytes and certificates of what was written; `None` if it would be the same.
+    async fn write_if_changed(&mut self) -> Result<Option<(u64, usize)>, LocalCopyError> {
+        let (now, domains) = (clock::wall(), self.domains.clone());
+        let held = self.certificates.held_for_copy(now);
+        let seen = spawn_blocking(move || {
+            let patterns: Vec<_> = held.iter().map(|held| held.pattern.clone()).collect();
+            let fingerprint = fingerprint(&held, &domains.copied_names(&patterns, &[]));
+            (held, fingerprint)
+        });
+        let Ok((held, fingerprint)) = seen.await else { return Ok(None) };
+        let is_there = local_copy::look(&self.folder).is_ok_and(|found| found.is_some());
+        let is_same = self.written.as_ref().is_some_and(|written| {
+            written.fingerprint == fingerprint
+                && clock::now().saturating_duration_since(written.at) < LONGEST_PAUSE
+        });
+        if is_there && is_same {
+            return Ok(None);
+        }
+        let former = match self.copy.read().await {
+            Ok(read) => read.map(|read| read.contents),
+            Err(error) if error.may_pass() => return Err(error),
+            Err(error) => {
+                warn_of(&error, "the local copy cannot be read, and is written anew");
+                None
+            }
+        };
+        let (domains, most) = (self.domains.clone(), self.most_bytes);
+        let composed = spawn_blocking(move || {
+            compose(held, former, most, Micros::of(now), |patterns, former| {
+                domains.copied_names(patterns, former)
+            })
+        });
+        let Ok(contents) = composed.await else { return Ok(None) };
+        let bytes = self.copy.write(&contents).await?;
+        self.written = Some(Written { at: clock::now(), fingerprint });
+        Ok(Some((bytes, contents.certificates.len())))
+    }
+}
+
+/// Says the same of what goes on failing once a minute.
+fn warn_of(error: &LocalCopyError, what: &'static str) {
+    if let Some(left_out) = admit_line(what, "") {
+        let error: &dyn std::error::Error = error;
+        warn!(error, left_out, "{what}");
+    }
+}
+
+/// What is held, and by which entries it is served: the same as long as another copy would hold the same, times apart.
+fn fingerprint(held: &[HeldCertificate], names: &CopiedNames) -> Fingerprint {
+    let mut held: Vec<_> = held.iter().map(|held| (held.pattern.to_string(), held.leaf())).collect();
+    held.sort();
+    let mut context = digest::Context::new(&digest::SHA256);
+    for (pattern, leaf) in held {
+        // No name has a zero byte, and DER says its length.
+        for part in [pattern.as_bytes(), &[0], leaf] {
+            context.update(part);
+        }
+    }
+    context.update(&serde_json::to_vec(&names.entries).unwrap_or_default());
+    let mut hash = Fingerprint::default();
+    hash.iter_mut().zip(context.finish().as_ref()).for_each(|(to, from)| *to = *from);
+    hash
+}
+
+/// A certificate from memory, or from the copy before.
+enum Source {
+    Held(HeldCertificate),
+    Former(CopiedCertificate),
+}
+
+impl Source {
+    fn pattern(&self) -> &Pattern {
+        match self {
+            Self::Held(held) => &held.pattern,
+            Self::Former(former) => &former.pattern,
+        }
+    }
+
+    fn seen_at(&self) -> Micros {
+        match self {
+            Self::Held(held) => held.seen_at,
+            Self::Former(former) => former.seen_at,
+        }
+    }
+
+    fn copied(self) -> CopiedCertificate {
+        match self {
+            Self::Held(held) => held.copied(),
+            Self::Former(former) => former,
+        }
+    }
+}
+
+/// What the next copy holds: certificates in memory, and of `former` those that a memory which was lost had; those first that the table was
+/// seen to hold last, as far as they fit into `most_bytes` with what `names` says of them.
+fn compose(
+    held: Vec<HeldCertificate>,
+    former: Option<CopyContents>,
+    most_bytes: u64,
+    now: Micros,
+    names: impl Fn(&[Pattern], &[local_copy::CopiedEntry]) -> CopiedNames,
+) -> CopyContents {
+    let (former_entries, former) =
+        former.map_or_else(Default::default, |former| (former.entries, former.certificates));
+    let are_held: HashSet<_> = held.iter().map(|held| held.pattern.clone()).collect();
+    let is_wanted = |former: &CopiedCertificate| {
+        !are_held.contains(&former.pattern) && now.since(former.seen_at) <= OLDEST
+    };
+    let former = former.into_iter().filter(is_wanted).map(Source::Former);
+    let mut sources: Vec<_> = held.into_iter().map(Source::Held).chain(former).collect();
+    sources.sort_by_key(|source| std::cmp::Reverse(source.seen_at()));
+    let patterns: Vec<_> = sources.iter().map(|source| source.pattern().clone()).collect();
+    let are_served = names(&patterns, &former_entries).are_served;
+    let served =
+        sources.into_iter().zip(are_served).filter_map(|(source, is_served)| is_served.then_some(source));
+    let mut left = most_bytes;
+    // No more are turned into text than fit.
+    let mut certificates: Vec<_> = served
+        .map(Source::copied)
+        .map_while(|copied| {
+            left = left.checked_sub(cost(&copied))?;
+            Some(copied)
+        })
+        .collect();
+    let patterns: Vec<_> = certificates.iter().map(|copied| copied.pattern.clone()).collect();
+    let entries_of = |count: usize| names(patterns.get(..count).unwrap_or_default(), &former_entries).entries;
+    let costs: Vec<_> = certificates.iter().map(cost).collect();
+    let fit = most_that_fit(certificates.len(), |count| {
+        let certificates: u64 = costs.iter().take(count).sum();
+        certificates + bytes_of(&entries_of(count)) <= most_bytes
+    });
+    if fit < patterns.len() {
+        debug!(left_out = patterns.len() - fit, "not all that is served fits into the local copy");
+    }
+    certificates.truncate(fit);
+    CopyContents { written_at: now, entries: entries_of(fit), certificates }
+}
+
+/// The largest of 0 to `all` that `fits`; what fits, fits with less.
+fn most_that_fit(all: usize, fits: impl Fn(usize) -> bool) -> usize {
+    if fits(all) {
+        return all;
+    }
+    let (mut fit, mut excess) = (0, all);
+    while excess - fit > 1 {
+        let middle = fit.midpoint(excess);
+        if fits(middle) {
+            fit = middle;
+        } else {
+            excess = middle;
+        }
+    }
+    fit
+}
+
+fn cost(copied: &CopiedCertificate) -> u64 {
+    let text = copied.chain.len() + copied.key.as_bytes().len();
+    u64::try_from(text).unwrap_or(u64::MAX).saturating_add(BESIDE_THE_TEXT)
+}
+
+fn bytes_of(entries: &[local_copy::CopiedEntry]) -> u64 {
+    let text = serde_json::to_vec(entries).map_or(0, |text| text.len());
+    u64::try_from(text).unwrap_or(u64::MAX)
+}
+
+/// A disk is written to for a part of the time, however much is copied and however often it changes.
+fn pause_after(bytes: u64) -> Duration {
+    LEAST_PAUSE + Duration::from_secs(bytes / BYTES_PER_SECOND)
+}
+
+label! {
+    /// How an attempt to write the local copy ended.
+    enum CopyWrite["outcome"] {
+        Written = "written",
+        Failed = "failed",
+    }
+}
+
+struct CopyMetrics {
+    in_use: IntGauge,
+    bytes: IntGauge,
+    certificates: IntGauge,
+    writes: Counters<CopyWrite>,
+}
+
+/// Registers this module's metrics for a list of all.
+pub(super) fn declare_metrics(registry: &Registry) -> Result<(), prometheus::Error> {
+    CopyMetrics::register(registry).map(drop)
+}
+
+impl CopyMetrics {
+    fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            in_use: gauge(
+                registry,
+                "gatehouse_local_copy_in_use",
+                "1 while names are served by the local copy, since the tables have not answered since the start.",
+            )?,
+            bytes: gauge(
+                registry,
+                "gatehouse_local_copy_bytes",
+                "Size of the local copy that this process wrote last; 0 before it has written one.",
+            )?,
+            certificates: gauge(
+                registry,
+                "gatehouse_local_copy_certificates",
+                "Certificates in the local copy that this process wrote last; 0 before it has written one.",
+            )?,
+            writes: Counters::register(
+                registry,
+                "gatehouse_local_copy_writes_total",
+                "Attempts to write the local copy.",
+            )?,
+        })
+    }
+}
+
+/// Longer than tables are down unnoticed; an entry that was removed meanwhile is not followed for ever. As `domains` remembers entries.
+const OLDEST: Duration = Duration::from_hours(7 * 24);
+const DAY_SECONDS: u64 = 24 * 60 * 60;
+const PERIOD: Duration = Duration::from_secs(10);
+/// Between two copies, if they are small.
+const LEAST_PAUSE: Duration = Duration::from_secs(30);
+/// What stays the same is written again all the same, since its age counts.
+const LONGEST_PAUSE: Duration = Duration::from_hours(1);
+const BYTES_PER_SECOND: u64 = 100_000;
+/// Names, lengths, and what encryption adds: with KMS half of it.
+const BESIDE_THE_TEXT: u64 = 1 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{PrivateKeyPem, certificate_table::IssuerKey, local_copy::CopiedEntry};
+
+    const NOW: u64 = 1_700_000_000;
+
+    fn at(seconds_ago: u64) -> Micros {
+        Micros::of_seconds(NOW - seconds_ago)
+    }
+
+    /// One that was seen so many seconds ago, and costs some 2,000 bytes.
+    fn former(name: &str, seconds_ago: u64) -> CopiedCertificate {
+        CopiedCertificate {
+            pattern: Pattern::parse(name).unwrap(),
+            issuer: IssuerKey::internal(),
+            seen_at: at(seconds_ago),
+            chain: vec![b'c'; 776],
+            key: PrivateKeyPem::from(vec![b'k'; 200]),
+        }
+    }
+
+    fn entry(name: &str) -> CopiedEntry {
+        serde_json::from_value(serde_json::json!({
+            "domain": name, "settings": {}, "tenant": "t", "status": "active", "source": "table",
+            "version": 1, "changed_at_micros": 1,
+        }))
+        .unwrap()
+    }
+
+    /// Each name is served by an entry of its own, unless it begins with `gone`.
+    fn names(patterns: &[Pattern]) -> CopiedNames {
+        let is_served = |pattern: &Pattern| !pattern.to_string().starts_with("gone");
+        CopiedNames {
+            are_served: patterns.iter().map(is_served).collect(),
+            entries: patterns
+                .iter()
+                .filter(|pattern| is_served(pattern))
+                .map(|pattern| entry(&pattern.to_string()))
+                .collect(),
+        }
+    }
+
+    fn composed(former: Vec<CopiedCertificate>, most_bytes: u64) -> Vec<String> {
+        let before = CopyContents { written_at: at(60), entries: vec![], certificates: former };
+        let contents = compose(vec![], Some(before), most_bytes, at(0), |patterns, _| names(patterns));
+        assert_eq!(contents.written_at, at(0));
+        let total = contents.certificates.iter().map(cost).sum::<u64>() + bytes_of(&contents.entries);
+        assert!(total <= most_bytes.max(2), "{total} of {most_bytes}");
+        assert_eq!(
+            contents.entries.len(),
+            contents.certificates.len(),
+            "entries of what is copied, and no others"
+        );
+        contents.certificates.iter().map(|copied| copied.pattern.to_string()).collect()
+    }
+
+    #[test]
+    fn names_used_last_are_copied_as_far_as_they_fit() {
+        let week = 7 * DAY_SECONDS;
+        let former = || {
+            vec![
+                former("old.example", week),
+                former("older.example", week + 1),
+                former("new.example", 1),
+                former("gone.example", 0),
+                former("middle.example", 3_600),
+            ]
+        };
+        for (most, copied) in [
+            (1 << 20, &["new.example", "middle.example", "old.example"][..]),
+            // Each costs 2,000 bytes and its entry some 150.
+            (6_500, &["new.example", "middle.example", "old.example"]),
+            (6_100, &["new.example", "middle.example"]),
+            (4_100, &["new.example"]),
+            (2_000, &[]),
+            (0, &[]),
+        ] {
+            assert_eq!(composed(former(), most), copied, "{most} bytes");
+        }
+        assert!(composed(vec![], 1 << 20).is_empty());
+    }
+
+    #[test]
+    fn the_most_that_fits_is_found() {
+        for all in 0..20 {
+            for most in 0..25 {
+                assert_eq!(most_that_fit(all, |count| count <= most), all.min(most), "{most} of {all}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_large_is_written_seldom() {
+        for (bytes, seconds) in [(0, 30), (1_000_000, 40), (64 << 20, 701)] {
+            assert_eq!(pause_after(bytes), Duration::from_secs(seconds), "{bytes}");
+        }
+    }
+}
