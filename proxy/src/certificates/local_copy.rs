@@ -59,6 +59,7 @@ impl Certificates {
 
     /// Presents `copied` from memory until the table says otherwise; says how many can be. What has ended is left out, and what no issuer of
     /// the settings has issued.
+    #[must_use]
     pub fn restore(&self, copied: &[CopiedCertificate], now: SystemTime) -> usize {
         restore(&self.inner.cache, &self.inner.issuer_keys, copied, now)
     }

@@ -7,7 +7,7 @@ use super::{CallOutcome, CertificateRefusal, CertificatesInner, own::is_brought,
 use crate::{
     clock,
     config::{CertificatesConfig, DomainSettings},
-    domains::{Caller, Denial, DomainEntry, Permission, PermissionSource},
+    domains::{Caller, Denial, DomainEntry, Permission, PermissionSource, UnknownReason},
     name::{Pattern, ServerName},
     store::{domain_table::DEFAULT_TENANT, state_table::OwnCertificates},
 };
@@ -37,10 +37,15 @@ impl CertificatesInner {
         order_subject(&self.config, &self.own.load(), name, clock::wall())
     }
 
-    /// Whether a certificate may be ordered for `name`: a wildcard's is the operator's own decision, in the settings.
+    /// Whether a certificate may be ordered for `name`: a wildcard's is the operator's own decision, in the settings. What a copy on this
+    /// machine says of former times orders nothing.
     pub(super) async fn permission(&self, name: &Pattern) -> Permission {
         match name {
-            Pattern::Exact(name) => self.domains.permission(name, Caller::Internal).await,
+            Pattern::Exact(name) => {
+                let permission = self.domains.permission(name, Caller::Internal).await;
+                let is_by_copy = self.domains.is_by_copy(&permission);
+                if is_by_copy { Permission::Unknown(UnknownReason::SourceDown) } else { permission }
+            }
             Pattern::Wildcard(_) if is_listed(&self.config, name) => {
                 Permission::Allow(Arc::new(of_the_settings(name)))
             }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    DomainEntry, Domains, DomainsInner, ListingProgress, PermissionSource,
+    DomainEntry, Domains, DomainsInner, ListingProgress, Permission, PermissionSource,
     permission_cache::CachedPermission,
     snapshot::{Snapshot, SnapshotMatch},
 };
@@ -22,6 +22,7 @@ use crate::{
         domain_table::{DomainRecord, DomainStatus, SettingsMap},
         instant::Micros,
         local_copy::{CopiedEntry, CopiedSource},
+        probe::DomainsTableUse,
     },
 };
 
@@ -43,14 +44,43 @@ impl Domains {
     }
 
     /// Serves by `entries` of a copy until the sources answer; says how many are used.
+    #[must_use]
     pub fn restore(&self, entries: &[CopiedEntry]) -> usize {
         self.inner.restore(entries, clock::now())
     }
 
-    /// Whether there is a table that could not be read since the start.
+    /// Whether `permission` may be what a copy says, by which nothing is ordered and nothing ends.
     #[must_use]
-    pub fn is_out_of_reach(&self) -> bool {
-        matches!(*self.inner.progress.borrow(), ListingProgress::SourceDown | ListingProgress::Restored)
+    pub fn is_by_copy(&self, permission: &Permission) -> bool {
+        if *self.inner.progress.borrow() != ListingProgress::Restored {
+            return false;
+        }
+        match permission {
+            Permission::Allow(entry) => match entry.source {
+                PermissionSource::Static => false,
+                PermissionSource::Table if entry.version > 0 => {
+                    self.inner.registry.is_restored(&entry.pattern)
+                }
+                PermissionSource::Table | PermissionSource::Ask => true,
+            },
+            Permission::Deny(_) => true,
+            Permission::Unknown(_) => false,
+        }
+    }
+
+    /// Whether there is a table that was not read whole since the start.
+    #[must_use]
+    pub fn is_unread(&self) -> bool {
+        match *self.inner.progress.borrow() {
+            ListingProgress::Loading | ListingProgress::SourceDown | ListingProgress::Restored => true,
+            ListingProgress::Loaded | ListingProgress::Degraded => false,
+        }
+    }
+
+    /// Whether there is a table of names.
+    #[must_use]
+    pub fn table_use(&self) -> DomainsTableUse {
+        if self.inner.table.is_some() { DomainsTableUse::Needed } else { DomainsTableUse::Unused }
     }
 
     /// Whether the table, if there is one, was read and can be.
@@ -112,12 +142,14 @@ impl DomainsInner {
     fn restore(&self, entries: &[CopiedEntry], now: Instant) -> usize {
         let (listed, unlisted): (Vec<_>, Vec<_>) = entries.iter().partition(|entry| is_listed(entry));
         let records: Vec<_> = listed.into_iter().map(record).collect();
+        // Stale, so that the first who asks has the source asked; a machine that began a moment ago knows no such time.
+        let long_ago = now.checked_sub(*self.config.allow_ttl).unwrap_or(now);
         let listed = if self.registry.restore(&records) { records.len() } else { 0 };
         for entry in &unlisted {
             let entry = Arc::new(site(entry));
             self.last_known.keep(&entry);
             if let Pattern::Exact(name) = &entry.pattern {
-                self.answers.remember(name.clone(), CachedPermission::Allow(Arc::clone(&entry)), now);
+                self.answers.remember(name.clone(), CachedPermission::Allow(Arc::clone(&entry)), long_ago);
             }
         }
         let used = listed + unlisted.len();
@@ -206,7 +238,7 @@ mod tests {
     use super::*;
     use crate::{
         config::{self, DomainSettings, StaticDomain, WwwPair},
-        domains::{Caller, Permission},
+        domains::Caller,
         store::{Engine, FaultPlan, Faults, Store, tables},
     };
 
@@ -254,10 +286,13 @@ mod tests {
     }
 
     async fn says(domains: &Domains, name: &str) -> &'static str {
-        match domains.permission(&ServerName::parse(name).unwrap(), Caller::Internal).await {
-            Permission::Allow(_) => "served",
-            Permission::Deny(_) => "denied",
-            Permission::Unknown(_) => "unknown",
+        let permission = domains.permission(&ServerName::parse(name).unwrap(), Caller::Internal).await;
+        match (&permission, domains.is_by_copy(&permission)) {
+            (Permission::Allow(_), false) => "served",
+            (Permission::Allow(_), true) => "served by the copy",
+            (Permission::Deny(_), false) => "denied",
+            (Permission::Deny(_), true) => "denied by the copy",
+            (Permission::Unknown(_), _) => "unknown",
         }
     }
 
@@ -285,11 +320,11 @@ mod tests {
         ]);
         assert_eq!((used, *domains.progress().borrow()), (4, ListingProgress::Restored));
         for (name, said) in [
-            ("shop.example", "served"),
-            ("a.wide.example", "served"),
-            ("asked.example", "served"),
+            ("shop.example", "served by the copy"),
+            ("a.wide.example", "served by the copy"),
+            ("asked.example", "served by the copy"),
             ("fixed.example", "served"),
-            ("bad.wide.example", "denied"),
+            ("bad.wide.example", "denied by the copy"),
             ("other.example", "unknown"),
         ] {
             assert_eq!(says(&domains, name).await, said, "{name}");
@@ -310,7 +345,7 @@ mod tests {
     #[tokio::test]
     async fn with_an_entry_comes_what_denies_names_that_it_would_serve() {
         let domains = cut_off(&Faults::new(FaultPlan::default())).await;
-        domains.restore(&[
+        let _ = domains.restore(&[
             listed("shop.example", DomainStatus::Active),
             listed("gone.example", DomainStatus::Suspended),
             listed("*.wide.example", DomainStatus::Active),

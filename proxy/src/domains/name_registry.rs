@@ -177,6 +177,11 @@ impl NameRegistry {
         true
     }
 
+    /// Whether a copy of former times alone says what the entry of `pattern` is.
+    pub(super) fn is_restored(&self, pattern: &Pattern) -> bool {
+        self.lock().restored.contains(pattern)
+    }
+
     /// Has `observer` told of each entry that is read from now on.
     pub(super) fn observe(&self, observer: RecordObserver) {
         self.observer.store(Some(Arc::new(observer)));
@@ -393,9 +398,12 @@ mod tests {
         }
         assert!(registry.names().borrow().revision.is_none(), "the guard enforces nothing by a copy");
         assert!(named("removed.example") && named("*.wide.example"));
+        let by_copy = |text: &str| registry.is_restored(&Pattern::parse(text).unwrap());
+        assert!(by_copy("found.example") && !by_copy("looked.example") && !by_copy("other.example"));
         // The table was put back to one of before: its versions are older.
         registry.apply(&[of_version("found.example", 2, Suspended)]);
         assert_eq!(says(&registry, "found.example"), "withdrawn", "by a look-up");
+        assert!(!by_copy("found.example"));
         let seen = [of_version("stays.example", 2, Active), of_version("suspended.example", 2, Suspended)];
         registry.take_part(&seen);
         assert_eq!(says(&registry, "removed.example"), "served", "until all was read");

@@ -101,7 +101,8 @@ impl Assembly<'_> {
         let seen = source.see().await;
         let has_socket = handed.has_unix(&config.control_socket());
         let control_socket = if has_socket { SocketUse::Taken } else { SocketUse::Unused };
-        let (known, mut socket) = self.know(&source, &mut handed).await?;
+        // Boxed: much is waited for at once.
+        let (known, mut socket) = Box::pin(self.know(&source, &mut handed)).await?;
         let (phase, watched) = watch::channel(first_phase(&known.domains, predecessor.as_ref()).await);
         // Whatever was opened and closed again from here on would cost requests.
         let listeners = Listeners::open(&config.listen, threads, inherited, self.manager)?;
@@ -247,7 +248,7 @@ impl Assembly<'_> {
         let tickets = TicketKeys::new(*config.tls.ticket_key_period, &telemetry.registry)?;
         let (reached, do_tables_answer, _, session_tickets) = tokio::join!(
             probe::reach(&store, needed),
-            local_copy::do_tables_answer(&config.store, &store),
+            local_copy::do_tables_answer(&config.store, &store, needed),
             domains.settled(NAMES_PATIENCE),
             // Boxed: the future of an SDK call is large.
             Box::pin(SessionTickets::start(&config.tls, &store, tickets.clone()))

@@ -67,7 +67,7 @@ pub(super) struct CopyParts<'a> {
 }
 
 /// Serves by the copy of `config` if the tables do not answer, and keeps it; `None` where the settings want none. `do_tables_answer` says
-/// what was seen of the certificate table.
+/// what was seen of them.
 pub(super) async fn start(
     config: &StoreConfig,
     parts: CopyParts<'_>,
@@ -78,7 +78,6 @@ pub(super) async fn start(
     let metrics = CopyMetrics::register(registry)?;
     let Some(folder) = config.local_copy.clone() else { return Ok(None) };
     let Some(copy) = parts.store.local_copy(&folder) else { return Ok(None) };
-    let is_needed = !do_tables_answer || parts.domains.is_out_of_reach();
     let mut keeper = CopyKeeper {
         copy,
         folder,
@@ -87,27 +86,31 @@ pub(super) async fn start(
         domains: parts.domains.clone(),
         certificates: parts.certificates.clone(),
         metrics,
-        usage: if is_needed { CopyUse::Pending } else { CopyUse::Unneeded },
+        usage: CopyUse::Undecided,
         written: None,
         due_at: clock::now() + LEAST_PAUSE,
     };
-    keeper.restore_if_pending().await;
+    keeper.decide(do_tables_answer).await;
     let (ending, told) = watch::channel(false);
     Ok(Some(CopyTask { task: control.spawn(keeper.run(told)), ending }))
 }
 
-/// Whether the certificate table answers; true where no copy is kept that would be wanted if it did not.
-pub(super) async fn do_tables_answer(config: &StoreConfig, store: &Store) -> bool {
-    config.local_copy.is_none() || probe::answers(store).await
+/// Whether the tables answer; true where no copy is kept that would be wanted if they did not.
+pub(super) async fn do_tables_answer(
+    config: &StoreConfig,
+    store: &Store,
+    domains: probe::DomainsTableUse,
+) -> bool {
+    config.local_copy.is_none() || probe::answers(store, domains).await
 }
 
 /// What becomes of the copy in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CopyUse {
-    /// The tables answer, or have answered: it is written.
+    /// The tables were not seen to answer yet, and the copy is not used: they are being read, or what opens it does not answer.
+    Undecided,
+    /// The tables have answered, or there is nothing to use: it is written.
     Unneeded,
-    /// The tables do not answer, and what opens the copy does not either.
-    Pending,
     /// The tables have not answered since the start: it is used, and stays as it is.
     InUse,
 }
@@ -142,8 +145,10 @@ impl CopyKeeper {
                 _ = ending.wait_for(|is_ending| *is_ending) => true,
                 _ = ticks.tick() => false,
             };
-            self.restore_if_pending().await;
-            self.look_whether_tables_answer().await;
+            if self.usage != CopyUse::Unneeded && !is_ending {
+                let domains = self.domains.table_use();
+                self.decide(probe::answers(&self.store, domains).await).await;
+            }
             if is_ending || self.due_at <= clock::now() {
                 self.write().await;
             }
@@ -153,24 +158,35 @@ impl CopyKeeper {
         }
     }
 
-    async fn restore_if_pending(&mut self) {
-        if self.usage != CopyUse::Pending {
-            return;
-        }
-        let outcome = self.copy.read().await;
-        self.usage = match outcome {
+    /// Uses the copy if the tables do not answer and were not read, until they do and were. From then on what is in memory is followed as ever.
+    async fn decide(&mut self, do_tables_answer: bool) {
+        let is_read = !self.domains.is_unread();
+        self.usage = match (self.usage, do_tables_answer) {
+            (CopyUse::Unneeded, _) => CopyUse::Unneeded,
+            (CopyUse::Undecided, true) if is_read => CopyUse::Unneeded,
+            (CopyUse::Undecided, true) => CopyUse::Undecided,
+            (CopyUse::Undecided, false) => self.open().await,
+            (CopyUse::InUse, true) if is_read => {
+                info!("the tables answer: the local copy is not used any more");
+                CopyUse::Unneeded
+            }
+            (CopyUse::InUse, _) => CopyUse::InUse,
+        };
+        self.metrics.in_use.set(i64::from(self.usage == CopyUse::InUse));
+    }
+
+    async fn open(&self) -> CopyUse {
+        match self.copy.read().await {
             Ok(Some(read)) => self.restore(read).await,
             Ok(None) => {
                 info!(directory = %self.folder.display(), "the tables do not answer, and there is no local copy");
                 CopyUse::Unneeded
             }
             Err(error) => {
-                let may_pass = error.may_pass();
                 warn_of(&error, "the tables do not answer, and the local copy cannot be used");
-                if may_pass { CopyUse::Pending } else { CopyUse::Unneeded }
+                if error.may_pass() { CopyUse::Undecided } else { CopyUse::Unneeded }
             }
-        };
-        self.metrics.in_use.set(i64::from(self.usage == CopyUse::InUse));
+        }
     }
 
     async fn restore(&self, read: ReadCopy) -> CopyUse {
@@ -200,18 +216,6 @@ impl CopyKeeper {
             );
         }
         CopyUse::InUse
-    }
-
-    /// From then on what is in memory is followed as ever.
-    async fn look_whether_tables_answer(&mut self) {
-        let is_over = self.usage != CopyUse::Unneeded
-            && !self.domains.is_out_of_reach()
-            && probe::answers(&self.store).await;
-        if is_over {
-            info!("the tables answer: the local copy is not used any more");
-            self.usage = CopyUse::Unneeded;
-            self.metrics.in_use.set(0);
-        }
     }
 
     async fn write(&mut self) {

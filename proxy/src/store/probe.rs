@@ -30,10 +30,19 @@ pub async fn reach(store: &Store, domains: DomainsTableUse) -> Result<(), Tables
     certificates.and(domains).and(state).and(keys)
 }
 
-/// Whether the certificate table answers, whatever it says.
-pub async fn answers(store: &Store) -> bool {
-    let asked = ask(store, &store.tables().certificates, &["PrimaryKey"]).await;
-    !matches!(asked, Err(StoreError::Unavailable(_) | StoreError::NoCredentials))
+/// Whether the tables by which names are served answer, whatever they say; `domains` says whether that table is one of them.
+pub async fn answers(store: &Store, domains: DomainsTableUse) -> bool {
+    let names = store.tables();
+    let certificates = ask(store, &names.certificates, &["PrimaryKey"]);
+    let domains = async {
+        match domains {
+            DomainsTableUse::Needed => ask(store, &names.domains, &["domain"]).await,
+            DomainsTableUse::Unused => Ok(()),
+        }
+    };
+    let (certificates, domains) = tokio::join!(certificates, domains);
+    let is_silent = |asked| matches!(asked, Err(StoreError::Unavailable(_) | StoreError::NoCredentials));
+    ![certificates, domains].into_iter().any(is_silent)
 }
 
 /// Encrypts a secret as the settings say, and decrypts it.
@@ -107,6 +116,8 @@ mod tests {
         down.set_outage(true);
         let silent = Store::on_faulty(engine, &config, down);
         reach(&silent, DomainsTableUse::Needed).await.unwrap();
-        assert!(answers(&store).await && !answers(&silent).await);
+        for domains in [DomainsTableUse::Needed, DomainsTableUse::Unused] {
+            assert!(answers(&store, domains).await && !answers(&silent, domains).await, "{domains:?}");
+        }
     }
 }

@@ -87,9 +87,9 @@ fn parts(file: &[u8]) -> Vec<Vec<u8>> {
     let (_, frames) = Frames::of(file).unwrap();
     let records: Vec<_> = frames
         .map(|sealed| {
-            let mut framed = Vec::new();
-            format::append(&mut framed, sealed).unwrap();
-            framed
+            let mut record = Vec::new();
+            format::append(&mut record, sealed).unwrap();
+            record
         })
         .collect();
     let length: usize = records.iter().map(Vec::len).sum();
@@ -144,15 +144,12 @@ async fn what_is_not_sealed_for_its_place_is_left_out() {
         ("a beginning alone", vec![&beginning], None),
     ] {
         fs::write(&copy.path, file.into_iter().flatten().copied().collect::<Vec<_>>()).unwrap();
-        match read {
-            Some((names, left_out)) => {
-                let names: Vec<_> = names.into_iter().map(ToOwned::to_owned).collect();
-                assert_eq!(read_names(&copy).await.unwrap(), (names, left_out), "{what}");
-            }
-            None => {
-                let said = told(&copy).await;
-                assert!(said.contains("was cut or changed since it was written"), "{what}: {said}");
-            }
+        if let Some((names, left_out)) = read {
+            let names: Vec<_> = names.into_iter().map(ToOwned::to_owned).collect();
+            assert_eq!(read_names(&copy).await.unwrap(), (names, left_out), "{what}");
+        } else {
+            let said = told(&copy).await;
+            assert!(said.contains("was cut or changed since it was written"), "{what}: {said}");
         }
     }
 }
@@ -168,7 +165,7 @@ async fn a_file_that_is_cut_or_changed_anywhere_gives_what_is_whole_and_no_other
         fs::write(&copy.path, &file[..end]).unwrap();
         match read_names(&copy).await {
             Ok((names, left_out)) => {
-                assert_eq!((end >= of_list, names.len() + left_out), (true, 3), "{end} bytes")
+                assert_eq!((end >= of_list, names.len() + left_out), (true, 3), "{end} bytes");
             }
             Err(_) => assert!(end < of_list, "{end} bytes"),
         }
