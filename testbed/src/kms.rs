@@ -9,12 +9,13 @@ use crate::{
     cleartext,
     moto::{self, Moto},
     namespace::Namespace,
+    relay::Traffic,
 };
 
 /// A running KMS.
 #[derive(Debug)]
 pub struct Kms {
-    _moto: Moto,
+    moto: Moto,
     arn: String,
 }
 
@@ -25,13 +26,18 @@ impl Kms {
             Moto::start(namespace, "kms", folder, || call(namespace, "CreateKey", &json!({})))?;
         let arn = arn(&made)?;
         call(namespace, "CreateAlias", &json!({ "AliasName": ALIAS, "TargetKeyId": arn }))?;
-        Ok(Self { _moto: moto, arn })
+        Ok(Self { moto, arn })
     }
 
     /// Where it is.
     #[must_use]
     pub fn url() -> String {
         format!("http://{}", moto::address())
+    }
+
+    /// Has calls to it meet `traffic`.
+    pub fn set(&self, traffic: Traffic) {
+        self.moto.relay.set(traffic);
     }
 
     /// The key's.

@@ -13,7 +13,7 @@ use crate::{
 /// A running moto.
 #[derive(Debug)]
 pub(crate) struct Moto {
-    _relay: Relay,
+    pub(crate) relay: Relay,
     _server: Process,
 }
 
@@ -32,7 +32,7 @@ impl Moto {
         let place = Place { address: address(), tls: None, behind, roots: None };
         let relay = Relay::start(namespace, place, |_, _| Vec::new())?;
         let answer = server.wait_until(service, START, ask)?;
-        Ok((Self { _relay: relay, _server: server }, answer))
+        Ok((Self { relay, _server: server }, answer))
     }
 }
 

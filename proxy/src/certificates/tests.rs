@@ -1,6 +1,7 @@
 mod caddy_files;
 mod following;
 mod items;
+mod local_copy;
 mod own_certificates;
 mod renewals;
 mod rivals;

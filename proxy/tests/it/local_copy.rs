@@ -7,6 +7,7 @@ use testbed::{
     edge::Edge,
     gatehouse::{Gatehouse, Place, Settings},
     keep_alive_client::Kept,
+    kms::{self, Kms},
     relay::Traffic,
     wait,
 };
@@ -74,8 +75,8 @@ fn set_both(edge: &Edge, traffic: &Traffic) {
 }
 
 /// An instance that has served three names of the table, and has ended; what it presented for them.
-fn served_before(edge: &Edge) -> (Gatehouse, Vec<(&'static str, Vec<u8>)>) {
-    let mut gatehouse = start(edge, copying(edge));
+fn served_before(edge: &Edge, settings: Settings) -> (Gatehouse, Vec<(&'static str, Vec<u8>)>) {
+    let mut gatehouse = start(edge, settings);
     for name in [SHOP, GONE, "*.wide.customer.test", SUSPENDED, UNREAD] {
         gatehouse.command(&["domain", "add", name]).unwrap();
     }
@@ -109,7 +110,7 @@ fn assert_serves_by_the_copy(edge: &Edge, gatehouse: &Gatehouse, presented: &[(&
 #[test]
 fn a_restart_without_table_and_ca_serves_what_was_served_before() {
     let edge = edge();
-    let (mut gatehouse, presented) = served_before(&edge);
+    let (mut gatehouse, presented) = served_before(&edge, copying(&edge));
     let copy = fs::read(file(&edge)).unwrap();
     let mode = fs::metadata(file(&edge)).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode, 0o600);
@@ -162,7 +163,7 @@ fn a_restart_without_table_and_ca_serves_what_was_served_before() {
 #[test]
 fn a_copy_that_was_changed_cleared_or_sealed_by_another_key_serves_nothing() {
     let edge = edge();
-    let (mut gatehouse, presented) = served_before(&edge);
+    let (mut gatehouse, presented) = served_before(&edge, copying(&edge));
     let copy = fs::read(file(&edge)).unwrap();
     set_both(&edge, &Traffic::Cut);
     let mut changed = copy.clone();
@@ -204,6 +205,35 @@ fn a_copy_that_was_changed_cleared_or_sealed_by_another_key_serves_nothing() {
     let said = gatehouse.command(&["cache", "clear", "--json"]).unwrap();
     let said: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert_eq!(said["bytes"], serde_json::Value::Null, "{said}");
+}
+
+#[test]
+fn a_copy_whose_key_kms_has_is_used_as_soon_as_kms_answers() {
+    let edge = edge();
+    let kms = Kms::start(&edge.network.edge, edge.folder()).unwrap();
+    let mut settings = copying(&edge);
+    settings.text("store", "key_encryption", &format!("kms:{}", kms::ALIAS)).text(
+        "store",
+        "region",
+        kms::REGION,
+    );
+    settings.environment("AWS_ENDPOINT_URL_KMS", &Kms::url());
+    let (mut gatehouse, presented) = served_before(&edge, settings);
+    set_both(&edge, &Traffic::Cut);
+    kms.set(Traffic::Cut);
+    let process = gatehouse.settings().spawn(&edge.network.edge, BINARY.as_ref()).unwrap();
+    gatehouse.process = process;
+    wait::until("a start that cannot open its copy", Duration::from_secs(40), || {
+        let log = gatehouse.process.output();
+        anyhow::ensure!(log.contains("the local copy cannot be used") && log.contains("KMS at"), "{log}");
+        anyhow::ensure!(gatehouse.health()? == 503, "{log}");
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(get(&edge, SHOP).status, 0);
+    kms.set(Traffic::Pass);
+    gatehouse.wait_until_ready().unwrap();
+    assert_serves_by_the_copy(&edge, &gatehouse, &presented);
 }
 
 #[test]
