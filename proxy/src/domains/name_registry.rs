@@ -155,7 +155,8 @@ impl NameRegistry {
             return;
         }
         self.tell(records);
-        let mut loading = state.loading.take().unwrap_or_else(|| state.of_table(&self.snapshot.load()));
+        let mut loading =
+            state.loading.take().unwrap_or_else(|| state.without_restored(&self.snapshot.load()));
         state.take_over(&mut loading, records);
         state.loading = Some(loading);
     }
@@ -214,7 +215,8 @@ impl NameRegistry {
     /// Ends a full reading of the table that began at `began`, and whose entries were taken over: what it has not seen is gone.
     pub(super) fn end_reading(&self, seen: &SeenPatterns, began: Micros) {
         let mut state = self.lock();
-        let mut snapshot = state.loading.take().unwrap_or_else(|| state.of_table(&self.snapshot.load()));
+        let mut snapshot =
+            state.loading.take().unwrap_or_else(|| state.without_restored(&self.snapshot.load()));
         let mut gone = snapshot.retain_seen(seen, began.less(INDEX_LAG));
         let restored = std::mem::take(&mut state.restored);
         gone.extend(restored.iter().filter_map(|pattern| self.snapshot.load().counterpart(pattern)));
@@ -287,7 +289,7 @@ impl RegistryState {
     }
 
     /// What the table and the settings have said of `snapshot`.
-    fn of_table(&self, snapshot: &Snapshot) -> Snapshot {
+    fn without_restored(&self, snapshot: &Snapshot) -> Snapshot {
         let mut snapshot = snapshot.clone();
         for pattern in &self.restored {
             snapshot.forget(pattern);

@@ -46,7 +46,7 @@ async fn what_was_copied_is_presented_and_copied_again_once_the_table_was_seen_t
 }
 
 #[tokio::test]
-async fn what_a_copy_allows_is_ordered_only_once_the_table_allows_it() {
+async fn what_a_copy_allows_is_not_ordered() {
     let fleet = copying().await;
     let faults = fleet.faults.clone().unwrap();
     // The domains table cannot be read, and the others can.
@@ -62,13 +62,13 @@ async fn what_a_copy_allows_is_ordered_only_once_the_table_allows_it() {
     assert_eq!(instance.orders(), 0);
     instance.obtain("of.served.example").await.unwrap();
     assert_eq!(instance.orders(), 1, "what the settings allow is ordered");
-    let refused = CertificateRefusal::Denied;
     faults.forbid(&[]);
-    until("the table's answer", || async {
-        let outcome = instance.obtain("copied.example").await.err();
-        ensure!(outcome.is_none_or(|outcome| outcome == refused), "{outcome:?}");
+    until("the table's answer, which knows no such name", || async {
+        let permission = domains.permission(&name("copied.example"), Caller::Client(CLIENT)).await;
+        ensure!(matches!(permission, Permission::Deny(_)), "{permission:?}");
         Ok(())
     })
     .await;
-    assert_eq!(instance.orders(), 1, "the table does not know it");
+    let permission = instance.certificates.inner.permission(&pattern("copied.example")).await;
+    assert!(matches!(permission, Permission::Deny(_)), "{permission:?}");
 }
