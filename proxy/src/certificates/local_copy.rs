@@ -186,12 +186,23 @@ mod tests {
     #[test]
     fn keys_of_each_kind_are_copied_as_they_can_be_read() {
         let now = SystemTime::now();
-        let good = candidate("a.example", now);
-        let again = KeyedChain::read(
-            pem("CERTIFICATE", good.pair.certificate.key.cert[0].as_ref()).as_bytes(),
-            good.pair.private_key.as_bytes(),
-            &good.pattern,
-        );
-        assert_eq!(again.unwrap().serial, good.pair.serial);
+        let sec1 = pems(&["a.example"], now, HOUR);
+        let of = |algorithm| {
+            let params = rcgen::CertificateParams::new(["a.example".to_owned()]).unwrap();
+            let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
+            (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+        };
+        let kinds = [
+            ("SEC1", sec1),
+            ("P-256", of(&rcgen::PKCS_ECDSA_P256_SHA256)),
+            ("P-384", of(&rcgen::PKCS_ECDSA_P384_SHA384)),
+            ("RSA", of(&rcgen::PKCS_RSA_SHA256)),
+        ];
+        for (kind, (chain, key)) in kinds {
+            let pattern = Pattern::parse("a.example").unwrap();
+            let first = KeyedChain::read(chain.as_bytes(), key.as_bytes(), &pattern).unwrap();
+            let again = KeyedChain::read(chain.as_bytes(), first.private_key.as_bytes(), &pattern);
+            assert_eq!(again.map(|again| again.serial), Ok(first.serial), "{kind}");
+        }
     }
 }

@@ -388,6 +388,8 @@ mod tests {
             of_version("looked.example", 9, Active),
             of_version("*.wide.example", 9, Active),
             of_version("bad.wide.example", 9, Suspended),
+            // So late that an index might not show it yet, had the table said so.
+            of_version("late.example", 999_999_999, Active),
         ]));
         for (name, said) in [
             ("stays.example", "served"),
@@ -417,6 +419,7 @@ mod tests {
             ("found.example", "nothing"),
             ("a.wide.example", "nothing"),
             ("bad.wide.example", "nothing"),
+            ("late.example", "nothing"),
         ] {
             assert_eq!(says(&registry, name), said, "{name} by the table");
         }

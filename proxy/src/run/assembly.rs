@@ -246,9 +246,9 @@ impl Assembly<'_> {
             probe::DomainsTableUse::Unused
         };
         let tickets = TicketKeys::new(*config.tls.ticket_key_period, &telemetry.registry)?;
-        let (reached, do_tables_answer, _, session_tickets) = tokio::join!(
+        let (reached, seen, _, session_tickets) = tokio::join!(
             probe::reach(&store, needed),
-            local_copy::do_tables_answer(&config.store, &store, needed),
+            local_copy::look(&config.store, &store, needed),
             domains.settled(NAMES_PATIENCE),
             // Boxed: the future of an SDK call is large.
             Box::pin(SessionTickets::start(&config.tls, &store, tickets.clone()))
@@ -258,8 +258,7 @@ impl Assembly<'_> {
         let certificates = Certificates::start(config, &store, &domains, control, &telemetry.registry)?;
         control.spawn(session_tickets.follow());
         let parts = CopyParts { store: &store, domains: &domains, certificates: &certificates };
-        let copy =
-            local_copy::start(&config.store, parts, do_tables_answer, control, &telemetry.registry).await?;
+        let copy = local_copy::start(&config.store, parts, seen, control, &telemetry.registry).await?;
         Ok((PreparedState { store, domains, certificates, tickets, copy }, socket))
     }
 

@@ -66,12 +66,11 @@ pub(super) struct CopyParts<'a> {
     pub(super) certificates: &'a Certificates,
 }
 
-/// Serves by the copy of `config` if the tables do not answer, and keeps it; `None` where the settings want none. `do_tables_answer` says
-/// what was seen of them.
+/// Serves by the copy of `config` if the tables were `seen` to be silent, and keeps it; `None` where the settings want none.
 pub(super) async fn start(
     config: &StoreConfig,
     parts: CopyParts<'_>,
-    do_tables_answer: bool,
+    seen: TablesSeen,
     control: &Handle,
     registry: &Registry,
 ) -> Result<Option<CopyTask>, prometheus::Error> {
@@ -90,18 +89,24 @@ pub(super) async fn start(
         written: None,
         due_at: clock::now() + LEAST_PAUSE,
     };
-    keeper.decide(do_tables_answer).await;
+    keeper.decide(seen).await;
     let (ending, told) = watch::channel(false);
     Ok(Some(CopyTask { task: control.spawn(keeper.run(told)), ending }))
 }
 
-/// Whether the tables answer; true where no copy is kept that would be wanted if they did not.
-pub(super) async fn do_tables_answer(
-    config: &StoreConfig,
-    store: &Store,
-    domains: probe::DomainsTableUse,
-) -> bool {
-    config.local_copy.is_none() || probe::answers(store, domains).await
+/// Whether the tables answer now; they are not asked where no copy is kept that would be wanted if they did not.
+pub(super) async fn look(config: &StoreConfig, store: &Store, domains: probe::DomainsTableUse) -> TablesSeen {
+    let is_answered = config.local_copy.is_none() || probe::answers(store, domains).await;
+    if is_answered { TablesSeen::Answering } else { TablesSeen::Silent }
+}
+
+/// What was seen of the tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TablesSeen {
+    /// One of them does not answer.
+    Silent,
+    /// They answer.
+    Answering,
 }
 
 /// What becomes of the copy in this process.
@@ -113,6 +118,36 @@ enum CopyUse {
     Unneeded,
     /// The tables have not answered since the start: it is used, and stays as it is.
     InUse,
+}
+
+/// Whether the domains table, if there is one, was read whole since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NamesRead {
+    No,
+    Yes,
+}
+
+/// What follows from what was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CopyStep {
+    Stay,
+    /// The copy is opened, and used if that can be done.
+    Open,
+    /// The tables say what is served from now on.
+    End,
+}
+
+impl CopyUse {
+    fn next(self, tables: TablesSeen, names: NamesRead) -> CopyStep {
+        match (self, tables, names) {
+            (Self::Unneeded, ..)
+            | (Self::Undecided, TablesSeen::Answering, NamesRead::No)
+            | (Self::InUse, TablesSeen::Silent, _)
+            | (Self::InUse, TablesSeen::Answering, NamesRead::No) => CopyStep::Stay,
+            (Self::Undecided, TablesSeen::Silent, _) => CopyStep::Open,
+            (Self::Undecided | Self::InUse, TablesSeen::Answering, NamesRead::Yes) => CopyStep::End,
+        }
+    }
 }
 
 struct CopyKeeper {
@@ -146,8 +181,8 @@ impl CopyKeeper {
                 _ = ticks.tick() => false,
             };
             if self.usage != CopyUse::Unneeded && !is_ending {
-                let domains = self.domains.table_use();
-                self.decide(probe::answers(&self.store, domains).await).await;
+                let is_answered = probe::answers(&self.store, self.domains.table_use()).await;
+                self.decide(if is_answered { TablesSeen::Answering } else { TablesSeen::Silent }).await;
             }
             if is_ending || self.due_at <= clock::now() {
                 self.write().await;
@@ -158,19 +193,18 @@ impl CopyKeeper {
         }
     }
 
-    /// Uses the copy if the tables do not answer and were not read, until they do and were. From then on what is in memory is followed as ever.
-    async fn decide(&mut self, do_tables_answer: bool) {
-        let is_read = !self.domains.is_unread();
-        self.usage = match (self.usage, do_tables_answer) {
-            (CopyUse::Unneeded, _) => CopyUse::Unneeded,
-            (CopyUse::Undecided, true) if is_read => CopyUse::Unneeded,
-            (CopyUse::Undecided, true) => CopyUse::Undecided,
-            (CopyUse::Undecided, false) => self.open().await,
-            (CopyUse::InUse, true) if is_read => {
-                info!("the tables answer: the local copy is not used any more");
+    /// Once the tables have answered, what is in memory is followed as ever.
+    async fn decide(&mut self, seen: TablesSeen) {
+        let names = if self.domains.is_unread() { NamesRead::No } else { NamesRead::Yes };
+        self.usage = match self.usage.next(seen, names) {
+            CopyStep::Stay => self.usage,
+            CopyStep::Open => self.open().await,
+            CopyStep::End => {
+                if self.usage == CopyUse::InUse {
+                    info!("the tables answer: the local copy is not used any more");
+                }
                 CopyUse::Unneeded
             }
-            (CopyUse::InUse, _) => CopyUse::InUse,
         };
         self.metrics.in_use.set(i64::from(self.usage == CopyUse::InUse));
     }
@@ -193,8 +227,7 @@ impl CopyKeeper {
         let (certificates, domains, now) = (self.certificates.clone(), self.domains.clone(), clock::wall());
         let ReadCopy { contents: CopyContents { written_at, entries, certificates: copied }, left_out } =
             read;
-        let age = Micros::of(now).since(written_at);
-        let are_current = age <= OLDEST;
+        let are_current = is_current(written_at, Micros::of(now));
         // Reading ten thousand certificates takes half a second.
         let restored = spawn_blocking(move || {
             let presented = certificates.restore(&copied, now);
@@ -278,6 +311,11 @@ impl CopyKeeper {
     }
 }
 
+/// Whether entries that were written then may serve now.
+fn is_current(written_at: Micros, now: Micros) -> bool {
+    now.since(written_at) <= OLDEST
+}
+
 /// Says the same of what goes on failing once a minute.
 fn warn_of(error: &LocalCopyError, what: &'static str) {
     if let Some(left_out) = admit_line(what, "") {
@@ -344,9 +382,8 @@ fn compose(
     let (former_entries, former) =
         former.map_or_else(Default::default, |former| (former.entries, former.certificates));
     let are_held: HashSet<_> = held.iter().map(|held| held.pattern.clone()).collect();
-    let is_wanted = |former: &CopiedCertificate| {
-        !are_held.contains(&former.pattern) && now.since(former.seen_at) <= OLDEST
-    };
+    let is_wanted =
+        |former: &CopiedCertificate| !are_held.contains(&former.pattern) && is_current(former.seen_at, now);
     let former = former.into_iter().filter(is_wanted).map(Source::Former);
     let mut sources: Vec<_> = held.into_iter().map(Source::Held).chain(former).collect();
     sources.sort_by_key(|source| std::cmp::Reverse(source.seen_at()));
@@ -549,6 +586,37 @@ mod tests {
             assert_eq!(composed(former(), most), copied, "{most} bytes");
         }
         assert!(composed(vec![], 1 << 20).is_empty());
+    }
+
+    #[test]
+    fn a_copy_is_used_only_until_the_tables_have_answered_once() {
+        use CopyUse::{InUse, Undecided, Unneeded};
+        use TablesSeen::{Answering, Silent};
+        for (usage, tables, names, step) in [
+            (Undecided, Silent, NamesRead::No, CopyStep::Open),
+            // There is no table of names, or it was read and is gone again.
+            (Undecided, Silent, NamesRead::Yes, CopyStep::Open),
+            (Undecided, Answering, NamesRead::No, CopyStep::Stay),
+            (Undecided, Answering, NamesRead::Yes, CopyStep::End),
+            (InUse, Silent, NamesRead::No, CopyStep::Stay),
+            (InUse, Silent, NamesRead::Yes, CopyStep::Stay),
+            (InUse, Answering, NamesRead::No, CopyStep::Stay),
+            (InUse, Answering, NamesRead::Yes, CopyStep::End),
+            (Unneeded, Silent, NamesRead::No, CopyStep::Stay),
+            (Unneeded, Silent, NamesRead::Yes, CopyStep::Stay),
+            (Unneeded, Answering, NamesRead::Yes, CopyStep::Stay),
+        ] {
+            assert_eq!(usage.next(tables, names), step, "{usage:?} {tables:?} {names:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_copy_says_of_names_is_believed_for_a_week() {
+        let week = 7 * DAY_SECONDS;
+        for (seconds_ago, is_used) in [(0, true), (week, true), (week + 1, false), (52 * week, false)] {
+            assert_eq!(is_current(at(seconds_ago), at(0)), is_used, "{seconds_ago} s");
+        }
+        assert!(is_current(at(0), at(3_600)), "a clock that was set back");
     }
 
     #[test]

@@ -254,13 +254,17 @@ mod tests {
 
     #[test]
     fn who_would_serve_worse_does_not_take_over() {
-        use PhaseWord::{Degraded, Overloaded, Serving, Starting, Unable};
+        use PhaseWord::{Degraded, Overloaded, Restored, Serving, Starting, Unable};
         for (ours, theirs, may) in [
             (Phase::Serving, Serving, true),
             (Phase::Serving, Degraded, false),
             (Phase::Serving, Starting, false),
             (Phase::Degraded, Degraded, false),
             (Phase::Degraded, Serving, true),
+            (Phase::Degraded, Restored, false),
+            (Phase::Restored, Restored, false),
+            (Phase::Restored, Serving, true),
+            (Phase::Unable, Restored, true),
             (Phase::Unable, Unable, true),
             (Phase::Starting, Starting, true),
             (Phase::Overloaded, Overloaded, true),
