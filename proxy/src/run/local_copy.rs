@@ -141,9 +141,8 @@ impl CopyUse {
     fn next(self, tables: TablesSeen, names: NamesRead) -> CopyStep {
         match (self, tables, names) {
             (Self::Unneeded, ..)
-            | (Self::Undecided, TablesSeen::Answering, NamesRead::No)
-            | (Self::InUse, TablesSeen::Silent, _)
-            | (Self::InUse, TablesSeen::Answering, NamesRead::No) => CopyStep::Stay,
+            | (Self::Undecided | Self::InUse, TablesSeen::Answering, NamesRead::No)
+            | (Self::InUse, TablesSeen::Silent, _) => CopyStep::Stay,
             (Self::Undecided, TablesSeen::Silent, _) => CopyStep::Open,
             (Self::Undecided | Self::InUse, TablesSeen::Answering, NamesRead::Yes) => CopyStep::End,
         }

@@ -230,7 +230,7 @@ fn a_copy_whose_key_kms_has_is_used_as_soon_as_kms_answers() {
     // A machine that loses its power writes nothing at the end: what has come since was written while it ran.
     gatehouse.start_again().unwrap();
     assert_served(&edge, UNREAD);
-    scrape_until(&gatehouse, "a copy of the name", Duration::from_secs(60), |metrics| {
+    scrape_until(&gatehouse, "a copy of the name", Duration::from_mins(1), |metrics| {
         metrics.sum("gatehouse_local_copy_certificates", &[]) > 3.5
     });
     gatehouse.process.signal(Signal::SIGKILL).unwrap();
