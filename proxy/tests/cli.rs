@@ -76,6 +76,7 @@ fn help_teaches_every_command() {
         ("guard detach --help", "--pin-path"),
         ("tables create --help", "waits until they are active"),
         ("doctor --help", "any error ends it with 1"),
+        ("cache clear --help", "take store.local_copy out of the settings"),
         ("reload --help", "SIGHUP does the same"),
         ("help", "gatehouse domain add www.example.com --target"),
         ("help doctor", "any error ends it with 1"),
@@ -249,6 +250,25 @@ fn doctor_names_tables_and_cas_that_do_not_answer() {
         let line = said.out.lines().find(|line| line.contains(what)).unwrap();
         assert!(line.starts_with("error"), "{line}");
     }
+}
+
+#[test]
+fn a_local_copy_is_cleared_where_it_is_named_and_its_absence_is_told() {
+    let place = Place::new("");
+    let unset = place.run("cache clear --json");
+    assert_eq!((unset.code, unset.out.as_str()), (Some(1), ""), "{unset:?}");
+    assert!(unset.err.contains("store.local_copy") && unset.err.contains("`--directory`"), "{unset:?}");
+    let copy = place.path().join("copy");
+    fs::create_dir(&copy).unwrap();
+    for name in ["served", "served.new", "other"] {
+        fs::write(copy.join(name), "12345").unwrap();
+    }
+    for told in ["the local copy in copy is removed, 5 bytes\n", "there is no local copy in copy\n"] {
+        let said = place.run("cache clear --directory copy");
+        assert_eq!((said.code, said.out.as_str()), (Some(0), told), "{said:?}");
+    }
+    let left: Vec<_> = fs::read_dir(&copy).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["other"], "nothing else is touched");
 }
 
 #[test]

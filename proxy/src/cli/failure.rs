@@ -78,6 +78,10 @@ fn fault(error: &CommandError) -> Fault {
         CommandError::NoStore { .. } => remedy(
             "start an instance with `gatehouse run`, give the settings of the intended one with `--config`, or create a store with `gatehouse tables create`",
         ),
+        CommandError::NoLocalCopy => {
+            let remedy = remedy("give the directory of a former copy by `--directory`");
+            Fault { field: Some("store.local_copy".to_owned()), ..remedy }
+        }
         CommandError::NotReloaded { .. } => remedy("correct the settings, and reload again"),
         CommandError::NotUpgraded { .. } => remedy("correct what is named, and repeat the upgrade"),
         CommandError::CaptureFile { path, .. } => {

@@ -270,6 +270,7 @@ proptest! {
         for end in 0..record.len() {
             prop_assert!(format::decode_certificate(&record[..end]).is_none());
         }
+        prop_assert!(format::decode_certificate(&[&record[..], &[0]].concat()).is_none(), "nor longer");
         prop_assert_eq!(format::decode_certificate(&record), Some(written));
     }
 }
