@@ -227,7 +227,7 @@ impl CopyKeeper {
         let ReadCopy { contents: CopyContents { written_at, entries, certificates: copied }, left_out } =
             read;
         let are_current = is_current(written_at, Micros::of(now));
-        // Reading ten thousand certificates takes half a second.
+        // Each certificate is parsed and compared with its key: not on a thread that others wait for.
         let restored = spawn_blocking(move || {
             let presented = certificates.restore(&copied, now);
             (if are_current { domains.restore(&entries) } else { 0 }, presented)
