@@ -184,7 +184,7 @@ impl Fleet {
 
     async fn roll_out_as(&self, wanted: &Wanted, purpose: Purpose, dry_run: bool) -> Outcome {
         let aws = self.aws(wanted).await?;
-        let found = look::for_rollout(&aws, wanted).await?;
+        let found = look::for_rollout(&aws, wanted, purpose).await?;
         match plan::deploy(wanted, &found, purpose) {
             Ok(plan) => carry_out(aws, wanted, &found, plan, dry_run).await,
             Err(refused) => Ok(refuse(&refused)),

@@ -7,12 +7,13 @@ use tokio::task::JoinSet;
 use crate::{
     aws::{Aws, Fault},
     found::{Found, FoundPackage, FoundRegion, FoundStack, Image},
+    plan::Purpose,
     stack::{Condition, Kind, StackKey},
     wanted::{ImageChoice, Region, RegionWanted, Stage, Wanted},
 };
 
 /// Everything that a rollout depends on.
-pub(crate) async fn for_rollout(aws: &Aws, wanted: &Wanted) -> Result<Found, Fault> {
+pub(crate) async fn for_rollout(aws: &Aws, wanted: &Wanted, purpose: Purpose) -> Result<Found, Fault> {
     let mut found = Found { looked: true, regions: aws.regions(&wanted.home).await?, ..Found::default() };
     let regions = wanted.regions.keys().filter(|region| found.regions.contains(region)).cloned();
     let regions: BTreeSet<_> = regions.collect();
@@ -23,7 +24,10 @@ pub(crate) async fn for_rollout(aws: &Aws, wanted: &Wanted) -> Result<Found, Fau
     found.accelerators = aws.accelerators().await?;
     if !wanted.edge.hosted_zone_id.is_empty() {
         found.zone = aws.zone(&wanted.edge.hosted_zone_id).await?;
-        found.records = aws.records(&wanted.edge.hosted_zone_id, &wanted.edge.name).await?;
+        // An update makes no record, and asks for no right to list them.
+        if purpose == Purpose::Deploy {
+            found.records = aws.records(&wanted.edge.hosted_zone_id, &wanted.edge.name).await?;
+        }
     }
     let mut looks = JoinSet::new();
     for (region, of_region) in &wanted.regions {

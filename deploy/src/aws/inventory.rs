@@ -188,7 +188,8 @@ impl Aws {
             Ok(body) => {
                 let answer = Tree::parse(&body).unwrap_or_default();
                 let sets = answer.list("ResourceRecordSets").iter();
-                let own = sets.filter(|set| set.text("Name").trim_end_matches('.') == name);
+                let own =
+                    sets.filter(|set| set.text("Name").trim_end_matches('.').eq_ignore_ascii_case(name));
                 Ok(own.map(|set| set.text("Type").to_owned()).collect())
             }
             Err(fault) if fault.is_absence() => Ok(BTreeSet::new()),

@@ -133,6 +133,7 @@ async fn carry_out(
         is_written: true,
         charge,
         awaited: None,
+        is_ordered_elsewhere: false,
         granted: None,
         is_charged: false,
     };
@@ -166,6 +167,8 @@ struct Run<'a> {
     charge: Charge,
     /// The place among those who wait for a permit.
     awaited: Option<AwaitedPermit>,
+    /// Whether another instance had the lease when it was asked for last.
+    is_ordered_elsewhere: bool,
     /// What was taken for the order that is to be placed next.
     granted: Option<Granted>,
     /// Whether the client was charged for a label that has no certificate.
@@ -295,7 +298,8 @@ impl Run<'_> {
             self.seen.permit = PermitState::Held { _permit: permit };
             return;
         }
-        match tokio::time::timeout(LOOK_AGAIN, &mut awaited).await {
+        let pause = if self.is_ordered_elsewhere { poll_pause(&self.goal.name) } else { LOOK_AGAIN };
+        match tokio::time::timeout(pause, &mut awaited).await {
             Ok(permit) => {
                 self.seen.permit = PermitState::Held { _permit: permit };
                 self.goal.give_up_at = clock::wall() + *self.inner.config.order_deadline;
@@ -310,10 +314,12 @@ impl Run<'_> {
         match Lock::take(&inner.store, &self.goal.name, *inner.config.lease, now).await? {
             LockOutcome::Hold(lock) => {
                 inner.metrics.leases.bump(Leased::Hold);
+                self.is_ordered_elsewhere = false;
                 self.seen.lease = LeaseState::Held(lock);
             }
             LockOutcome::Busy => {
                 inner.metrics.leases.bump(Leased::Busy);
+                self.is_ordered_elsewhere = true;
                 self.seen.lose_lease();
             }
         }
@@ -402,8 +408,8 @@ pub(super) fn record_of(name: &Pattern, issuer: &str, pair: &KeyedChain) -> Orde
     }
 }
 
-/// A thousand names that wait read the table as often as 33 handshakes a second.
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// A thousand names that wait read the table as often as 200 handshakes a second; these wait longer than that.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Clients that still come begin anew behind it.
 const PERMIT_WAIT: Duration = Duration::from_mins(10);
 /// Caddy writes chain and key one after the other.

@@ -68,16 +68,19 @@ impl OrderPermits {
         Self(Arc::new(Permits { most, most_waiting, state: Mutex::default(), waiting }))
     }
 
-    /// A place among those who wait for a permit for a name of `owner`; where there is room it is granted at once.
+    /// A place among those who wait for a permit for a name of `owner`; where there is room it is granted at once. Of those who wait, too, no
+    /// owner has more than it leaves to others.
     pub(super) fn ask(&self, owner: &str) -> Result<AwaitedPermit, TooManyWaiting> {
         let (granted, awaited) = oneshot::channel();
         {
             let mut state = self.0.lock();
-            if state.waiting.len() >= self.0.most_waiting {
+            if !state.may_take(owner, self.0.most) {
                 state.waiting.retain(|waiting| !waiting.granted.is_closed());
-            }
-            if state.waiting.len() >= self.0.most_waiting {
-                return Err(TooManyWaiting);
+                let left = self.0.most_waiting.saturating_sub(state.waiting.len());
+                let of_owner = state.waiting.iter().filter(|waiting| &*waiting.owner == owner).count();
+                if of_owner >= left {
+                    return Err(TooManyWaiting);
+                }
             }
             state.waiting.push_back(Waiting { owner: owner.into(), granted });
         }
@@ -116,17 +119,24 @@ impl Permits {
 }
 
 impl PermitState {
+    fn may_take(&self, owner: &str, most: usize) -> bool {
+        self.of(owner) < most.saturating_sub(self.total)
+    }
+
+    fn of(&self, owner: &str) -> usize {
+        self.taken.get(owner).copied().unwrap_or_default()
+    }
+
     /// Takes a permit for the first of those who wait whose owners have fewest.
     fn take_next(&mut self, most: usize) -> Option<Waiting> {
-        let free = most.saturating_sub(self.total);
-        if free == 0 {
+        if self.total >= most {
             return None;
         }
         self.waiting.retain(|waiting| !waiting.granted.is_closed());
-        let of = |owner: &str| self.taken.get(owner).copied().unwrap_or_default();
-        let counted = self.waiting.iter().enumerate().map(|(place, waiting)| (of(&waiting.owner), place));
-        let (of_owner, place) = counted.min()?;
-        if of_owner >= free {
+        let counted =
+            self.waiting.iter().enumerate().map(|(place, waiting)| (self.of(&waiting.owner), place));
+        let (_, place) = counted.min()?;
+        if !self.waiting.get(place).is_some_and(|waiting| self.may_take(&waiting.owner, most)) {
             return None;
         }
         let next = self.waiting.remove(place)?;
@@ -198,6 +208,16 @@ mod tests {
             many.iter_mut().filter_map(AwaitedPermit::granted).map(|permit| held.push(permit)).count(),
             1
         );
+    }
+
+    #[test]
+    fn an_owner_whose_names_fill_the_queue_keeps_no_other_out() {
+        let permits = permits(8, 100);
+        let many: Vec<_> = (0..200).filter_map(|_| permits.ask("many").ok()).collect();
+        assert_eq!(many.len(), 4 + 50, "half of those who wait");
+        let mut one: Vec<_> = (0..2).map(|_| permits.ask("one").unwrap()).collect();
+        assert_eq!(one.iter_mut().filter_map(AwaitedPermit::granted).count(), 2);
+        assert!(permits.ask("one").is_ok() && permits.ask("many").is_err());
     }
 
     #[test]

@@ -262,6 +262,28 @@ async fn who_waits_for_a_permit_leaves_the_order_to_whoever_has_one() {
     drop(permit);
     assert_eq!(leaf(&waits.await.unwrap().unwrap()), elsewhere);
     assert_eq!((crowded.orders(), idle.orders(), leases(&crowded)), (0, 1, 0), "it has looked again");
+    // Another orders it while others have the permit: that is noticed as soon as by whoever has one.
+    let site = pattern("three.served.example");
+    let lease =
+        certificate_table::Lock::take(&idle.store, &site, Duration::from_mins(1), SystemTime::now()).await;
+    let certificate_table::LockOutcome::Hold(lease) = lease.unwrap() else { panic!("nobody else takes it") };
+    let waits = {
+        let (certificates, site) = (crowded.certificates.clone(), name("three.served.example"));
+        let permission = certificates.inner.domains.known(&site).unwrap();
+        tokio::spawn(async move { certificates.obtain(&site, &permission, CLIENT).await })
+    };
+    until("a lease that is another's", async || {
+        ensure!(crowded.certificates.inner.metrics.leases.count(metrics::Leased::Busy) > 0);
+        Ok(())
+    })
+    .await;
+    let others = crowded.certificates.inner.order_permits.ask("others.example").unwrap().await;
+    lease.release(&idle.store).await.unwrap();
+    let elsewhere = leaf(&idle.obtain("three.served.example").await.unwrap());
+    let began = clock::now();
+    assert_eq!(leaf(&waits.await.unwrap().unwrap()), elsewhere);
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    drop(others);
     crowded.obtain("two.served.example").await.unwrap();
     assert_eq!(crowded.orders(), 1, "and has given the permit back");
 }

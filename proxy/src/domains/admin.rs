@@ -310,6 +310,8 @@ fn resume(entry: &DomainRecord, rules: &Rules, now: Micros) -> Result<Decision, 
             let waits = entry.is_unproven && rules.required != RequiredProof::None;
             let status = if waits { DomainStatus::Pending } else { DomainStatus::Active };
             let new = with_status(entry, status, now);
+            // The operator alone resumes: nobody else waits for longer by it.
+            let new = DomainRecord { created_at: if waits { new.changed_at } else { new.created_at }, ..new };
             let report = Report::of(Action::Resume, Some(entry), &new, &with_standing(warnings, &new));
             Ok(Decision { report, record: new })
         }

@@ -212,6 +212,7 @@ fn record(entry: &CopiedEntry) -> DomainRecord {
         created_at: None,
         changed_at: Some(Micros::from_epoch(entry.changed_at_micros)),
         expires_at: None,
+        is_unproven: false,
     }
 }
 

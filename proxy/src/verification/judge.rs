@@ -112,14 +112,13 @@ pub(super) fn passed_on(pattern: &Pattern) -> Finding {
 
 /// What the entry of a pair comes to whose `own` name fails to lead here, by where the `other` name leads: the pair has left only while neither
 /// leads here.
-pub(super) fn of_pair(own: Finding, other: Finding) -> Finding {
+pub(super) fn of_pair(own: Finding, other: &Finding) -> Finding {
     match (other.outcome, other.reason) {
-        (Outcome::Passed, _) | (Outcome::Failed, Reason::LeadsPartlyHere) => {
+        // One that does not answer may lead here.
+        (Outcome::Passed | Outcome::Unknown, _) | (Outcome::Failed, Reason::LeadsPartlyHere) => {
             let detail = format!("{}; {}", own.detail, other.detail);
             Finding { reason: Reason::LeadsPartlyHere, detail, ..own }
         }
-        // It may lead here.
-        (Outcome::Unknown, _) => other,
         (Outcome::Failed, _) => own,
     }
 }

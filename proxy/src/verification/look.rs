@@ -149,7 +149,7 @@ impl Looker {
                 && let Some(other) = settings.counterpart(pattern)
             {
                 let other = self.traffic_finding(&Pattern::Exact(other), &addresses).await;
-                *dns = judge::of_pair(dns.clone(), other);
+                *dns = judge::of_pair(dns.clone(), &other);
             }
         }
         findings

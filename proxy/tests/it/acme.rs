@@ -44,6 +44,7 @@ fn an_order_makes_as_many_calls_of_the_tables_as_the_page_of_operations_says() {
     let change = |config: &mut Config| {
         // What is done now and then is far away.
         config.certificates.renewal_period = Span::secs(24 * 3_600);
+        config.certificates.lease = Span::secs(3_600);
         config.domains.r#static.extend(names.map(entry));
     };
     let instance = world.instance_changed(&engine, vec![issuer(&pebble)], change);

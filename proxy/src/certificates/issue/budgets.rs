@@ -244,9 +244,11 @@ async fn spend_all(
 ) -> Result<Result<Vec<Limit>, (Limit, SystemTime)>, StoreError> {
     match spend(store, spent, &limits, now).await? {
         None => Ok(Ok(limits)),
-        Some((limit, _)) if limit.of == Drawn::RetriesOfOne => {
+        Some((limit, until)) if limit.of == Drawn::RetriesOfOne => {
             let limits = beyond_ones_part(limits);
-            Ok(spend(store, spent, &limits, now).await?.map_or(Ok(limits), Err))
+            // Whichever comes back first; its own part is what it is told of.
+            let spent = spend(store, spent, &limits, now).await?;
+            Ok(spent.map_or(Ok(limits), |(_, of_rest)| Err((limit, until.min(of_rest)))))
         }
         Some(spent) => Ok(Err(spent)),
     }

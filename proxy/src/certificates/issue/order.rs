@@ -556,6 +556,7 @@ mod tests {
             is_written: true,
             charge: Charge::Client(None),
             awaited: None,
+            is_ordered_elsewhere: false,
             granted: None,
             is_charged: false,
         }

@@ -334,6 +334,8 @@ fn what_waits_for_its_proof_can_be_suspended_and_waits_again_when_it_is_resumed(
         let replaced = done(present("https://b.example", "", Existing::Replace), &maintained).record;
         let resumed = done(Wanted::Resumed, &replaced);
         assert_eq!((resumed.record.status, resumed.record.is_unproven), (to, false), "{from:?} {required}");
+        let waits_anew = resumed.record.created_at == resumed.record.changed_at;
+        assert_eq!(waits_anew, to == Pending, "{:?}", resumed.record);
         let is_warned = resumed.report.warnings.contains(&Warning::Pending.to_string());
         assert_eq!(is_warned, to == Pending, "{:?}", resumed.report);
         let verified =

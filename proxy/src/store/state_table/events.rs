@@ -227,9 +227,9 @@ fn partition(day: &LogDay) -> String {
     format!("event#{}", day.as_str())
 }
 
-/// What an event says of an entry that was another tenant's until then.
 /// Of a text that is no id.
 const MOST_SHOWN: usize = 64;
+/// What an event says of an entry that was another tenant's until then.
 const FORMER_TENANT: &str = "former_tenant";
 /// How long events are kept, and can be told again.
 pub const EVENTS_KEPT: Duration = Duration::from_hours(30 * 24);

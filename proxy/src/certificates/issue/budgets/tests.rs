@@ -220,6 +220,12 @@ async fn names_of_one_tenant_or_domain_that_fail_leave_retries_to_the_others() {
         (5, 5, 4),
         "parts of their own, and together not the half of others"
     );
+    let (name, entry) =
+        (Pattern::parse("www.wrong0.com").unwrap(), site_of_tenant("www.wrong0.com", "careless"));
+    let order = Draw { failures: 1, ..draw(Purpose::Obtain, &name, &entry) };
+    let order = limits(&order, &config::CertificatesConfig::default());
+    let refused = spend_all(&fleet.store, &fleet.spent, order, fleet.now).await.unwrap();
+    assert_eq!(refused.unwrap_err().0.of, Drawn::RetriesOfOne, "that is what is told and counted");
     for n in 0..5 {
         let (name, entry) = (Pattern::parse("www.zeta.com").unwrap(), site_of_tenant("www.zeta.com", "zeta"));
         assert!(fleet.grants(&Draw { failures: 1, ..draw(Purpose::Obtain, &name, &entry) }).await, "{n}");
