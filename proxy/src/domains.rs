@@ -60,6 +60,7 @@ pub use patterns::{Delta, Patterns};
 pub use permission::{Denial, DomainEntry, Permission, PermissionSource, UnknownReason};
 pub use revision::Revision;
 pub use search::Sought;
+pub(crate) use search::search_in_turn;
 pub use table_permission::permission_by_table;
 
 use crate::{

@@ -3,6 +3,7 @@
 use std::{
     hash::{BuildHasher, Hash, RandomState},
     net::{IpAddr, Ipv6Addr},
+    ops::Deref,
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -44,6 +45,32 @@ impl KeyedCounts {
 
     fn at(&self, slot: CountSlot) -> Option<&AtomicU32> {
         self.counts.get(slot.0)
+    }
+}
+
+/// One more of a key; dropping it takes that back.
+pub(crate) struct HeldCount<C: Deref<Target = KeyedCounts>> {
+    counts: C,
+    slot: CountSlot,
+    before: usize,
+}
+
+impl<C: Deref<Target = KeyedCounts>> HeldCount<C> {
+    pub(crate) fn of(counts: C, key: &impl Hash) -> Self {
+        let slot = counts.slot(key);
+        let before = counts.add(slot);
+        Self { counts, slot, before }
+    }
+
+    /// How many of its key there were before.
+    pub(crate) fn before(&self) -> usize {
+        self.before
+    }
+}
+
+impl<C: Deref<Target = KeyedCounts>> Drop for HeldCount<C> {
+    fn drop(&mut self) {
+        self.counts.remove(self.slot);
     }
 }
 

@@ -1,14 +1,13 @@
 //! A part of a list of entries: by an index of the table, or where none has the order by memory.
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
 
 use super::{
     ApiState,
     problem::{Problem, ProblemKind},
 };
 use crate::{
-    domains::Sought,
+    domains::{Sought, search_in_turn},
     name::Pattern,
     store::{
         StoreError,
@@ -101,14 +100,9 @@ async fn names(
         tenant: query.tenant.map(str::to_owned),
     };
     let (domains, most) = (api.instance.domains.clone(), usize::from(query.limit));
-    let _turn = SEARCHES.acquire().await;
-    // Of a million entries it takes longer than others should wait for this thread.
-    let search = tokio::task::spawn_blocking(move || domains.search(&sought, behind.as_ref(), most));
+    let search = search_in_turn(move || domains.search(&sought, behind.as_ref(), most));
     search.await.map_err(|_| Problem::new(ProblemKind::Failed, "the search has ended"))
 }
-
-/// Programs may search at once, each through all entries; of the machine they get one thread.
-static SEARCHES: Semaphore = Semaphore::const_new(1);
 
 /// Looks for one part: it may be empty although another follows, as one by an index may.
 const MOST_LOOKS: usize = 10;

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     control::{LIFE, bounded_http1},
     domains::Caller,
-    keyed_counts::{CountSlot, KeyedCounts, network},
+    keyed_counts::{HeldCount, KeyedCounts, network},
     telemetry::{admit_line, error_chain},
 };
 
@@ -65,23 +65,14 @@ impl Drop for ApiServer {
 /// A connection's place, in total and of its source; dropping it makes room for another.
 struct Place {
     _of_all: OwnedSemaphorePermit,
-    of_source: CountSlot,
-    sources: Arc<KeyedCounts>,
+    _of_source: HeldCount<Arc<KeyedCounts>>,
 }
 
 impl Place {
     /// A place for a connection of `peer`; nothing, when its source has as many as it may.
     fn of(place: OwnedSemaphorePermit, peer: IpAddr, sources: &Arc<KeyedCounts>) -> Option<Self> {
-        let of_source = sources.slot(&network(peer));
-        let before = sources.add(of_source);
-        let place = Self { _of_all: place, of_source, sources: Arc::clone(sources) };
-        (before < CONNECTIONS_PER_SOURCE).then_some(place)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.sources.remove(self.of_source);
+        let of_source = HeldCount::of(Arc::clone(sources), &network(peer));
+        (of_source.before() < CONNECTIONS_PER_SOURCE).then(|| Self { _of_all: place, _of_source: of_source })
     }
 }
 

@@ -37,7 +37,7 @@ use super::{
 use crate::{
     clock,
     control::setup_links::{self, IssuedLink, LinkError, NewLink},
-    keyed_counts::{CountSlot, KeyedCounts},
+    keyed_counts::{HeldCount, KeyedCounts},
     name::Pattern,
     setup_link::{self, EntryMark, LinkKey, SetupLink},
     store::{Store, domain_table::checks::get_checked, instant::Micros, state_table::find_link_key},
@@ -121,28 +121,6 @@ pub(super) struct SetupLinks {
     waiting: KeyedCounts,
 }
 
-/// A request that waits for what is shown of an entry.
-struct Waiter<'a> {
-    waiting: &'a KeyedCounts,
-    of_entry: CountSlot,
-}
-
-impl<'a> Waiter<'a> {
-    /// One for `entry`; nothing, where enough wait.
-    fn of(waiting: &'a KeyedCounts, entry: &EntryMark) -> Option<Self> {
-        let of_entry = waiting.slot(entry);
-        let before = waiting.add(of_entry);
-        let waiter = Self { waiting, of_entry };
-        (before < MOST_WAITING).then_some(waiter)
-    }
-}
-
-impl Drop for Waiter<'_> {
-    fn drop(&mut self) {
-        self.waiting.remove(self.of_entry);
-    }
-}
-
 /// What a link shows, and when it ends.
 pub(crate) struct LinkedSetup {
     pub(crate) shown: Arc<SetupResource>,
@@ -183,7 +161,10 @@ impl SetupLinks {
         if let Some(shown) = self.shown.get(&link.entry).await {
             return Ok(LinkedSetup { shown, ends_at });
         }
-        let _waiter = Waiter::of(&self.waiting, &link.entry).ok_or_else(busy)?;
+        let waiter = HeldCount::of(&self.waiting, &link.entry);
+        if waiter.before() >= MOST_WAITING {
+            return Err(busy());
+        }
         let look = async { self.look(&link, &key, looker).await.map(Arc::new) };
         // Boxed: most requests find what is shown.
         let shown = Box::pin(self.shown.try_get_with(link.entry, look)).await;

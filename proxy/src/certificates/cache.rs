@@ -17,7 +17,10 @@ use crate::{
 };
 
 /// Bounded by the number of certificates; the least used is dropped, and read from the table when needed.
-pub(super) struct Cache(Bounded<Pattern, CacheEntry>, KeyRetention);
+pub(super) struct Cache {
+    certificates: Bounded<Pattern, CacheEntry>,
+    keys: KeyRetention,
+}
 
 /// Whether keys are held beside what signs with them, since certificates are copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +57,7 @@ impl CacheEntry {
 
 impl Cache {
     pub(super) fn new(capacity: u64, keys: KeyRetention) -> Self {
-        Self(Bounded::new(capacity), keys)
+        Self { certificates: Bounded::new(capacity), keys }
     }
 
     /// A valid one: of the exact name, else of the wildcard that covers it. An expired one does not hide the other.
@@ -78,7 +81,7 @@ impl Cache {
     }
 
     fn held_under(&self, pattern: Pattern, now: SystemTime) -> Option<PresentedCertificate> {
-        let entry = self.0.get(&pattern)?;
+        let entry = self.certificates.get(&pattern)?;
         let held = PresentedCertificate { pattern, issuer: entry.issuer, slot: entry.slot };
         held.slot.valid(now).is_some().then_some(held)
     }
@@ -91,7 +94,7 @@ impl Cache {
         most: usize,
     ) -> Vec<PresentedCertificate> {
         let mut found: Vec<_> = self
-            .0
+            .certificates
             .iter()
             .filter(|(_, entry)| entry.slot.since_confirmed(now) >= older)
             .filter(|(_, entry)| {
@@ -139,7 +142,7 @@ impl Cache {
     /// Stores `candidate`; holders of an older one's slot find it there from now on.
     pub(super) fn keep(&self, candidate: &Candidate, now: SystemTime) -> Arc<Slot> {
         let fresh = || CacheEntry { slot: Arc::default(), issuer: candidate.issuer.clone() };
-        let mut entry = self.0.entry(candidate.pattern.clone()).or_insert_with(fresh).into_value();
+        let mut entry = self.certificates.entry(candidate.pattern.clone()).or_insert_with(fresh).into_value();
         let held = entry.slot.current.load_full();
         // By its beginning, as the table's are chosen: lives get shorter, so a newer one may end earlier.
         if held.is_none_or(|held| held.not_before < candidate.pair.certificate.not_before) {
@@ -149,14 +152,14 @@ impl Cache {
         entry.slot.is_restored.store(false, Ordering::Relaxed);
         if entry.issuer != candidate.issuer {
             entry.issuer = candidate.issuer.clone();
-            self.0.insert(candidate.pattern.clone(), entry.clone());
+            self.certificates.insert(candidate.pattern.clone(), entry.clone());
         }
         entry.slot
     }
 
     fn present(&self, slot: &Slot, candidate: &Candidate) {
         let (of, key) = (Arc::clone(&candidate.pair.certificate), Arc::clone(&candidate.pair.private_key));
-        if self.1 == KeyRetention::On {
+        if self.keys == KeyRetention::On {
             slot.retained.store(Some(Arc::new(RetainedKey { of: Arc::clone(&of), key })));
         }
         slot.current.store(Some(of));
@@ -164,7 +167,7 @@ impl Cache {
 
     /// Empties the slot, so that workers stop presenting the certificate; returns whether there was one.
     pub(super) fn withdraw(&self, pattern: &Pattern) -> bool {
-        let entry = self.0.remove(pattern);
+        let entry = self.certificates.remove(pattern);
         entry
             .inspect(|entry| {
                 entry.slot.current.store(None);
@@ -180,7 +183,7 @@ impl Cache {
             Some(entry.slot.since_confirmed(now)).filter(|since| *since >= CONFIRMED_FOR)
         };
         let mut unused: Vec<_> = self
-            .0
+            .certificates
             .iter()
             .filter_map(|(pattern, entry)| Some((unused(&entry)?, entry.bytes(), (*pattern).clone())))
             .collect();
@@ -190,16 +193,16 @@ impl Cache {
             if left == 0 {
                 break;
             }
-            self.0.invalidate(&pattern);
+            self.certificates.invalidate(&pattern);
             (left, released) = (left.saturating_sub(size), released + 1);
         }
-        self.0.run_pending_tasks();
+        self.certificates.run_pending_tasks();
         released
     }
 
     /// All that is held.
     pub(super) fn entries(&self) -> impl Iterator<Item = PresentedCertificate> {
-        self.0.iter().map(|(pattern, entry)| PresentedCertificate {
+        self.certificates.iter().map(|(pattern, entry)| PresentedCertificate {
             pattern: (*pattern).clone(),
             issuer: entry.issuer,
             slot: entry.slot,
@@ -207,18 +210,18 @@ impl Cache {
     }
 
     pub(super) fn patterns(&self) -> Vec<Pattern> {
-        self.0.iter().map(|(pattern, _)| (*pattern).clone()).collect()
+        self.certificates.iter().map(|(pattern, _)| (*pattern).clone()).collect()
     }
 
     /// When each certificate that is held ends.
     pub(super) fn ends(&self) -> Vec<SystemTime> {
-        let current = self.0.iter().filter_map(|(_, entry)| entry.slot.current.load_full());
+        let current = self.certificates.iter().filter_map(|(_, entry)| entry.slot.current.load_full());
         current.map(|certificate| certificate.not_after).collect()
     }
 
     pub(super) fn len(&self) -> u64 {
-        self.0.run_pending_tasks();
-        self.0.entry_count()
+        self.certificates.run_pending_tasks();
+        self.certificates.entry_count()
     }
 }
 

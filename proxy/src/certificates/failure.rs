@@ -123,9 +123,14 @@ pub(super) fn after(record: &OrderRecord, failure: &OrderFailure, now: SystemTim
     record
 }
 
-/// Until when issuers behind the first are not asked for the name, whatever keeps the first from judging it.
-pub(super) fn fallback_until(record: Option<&OrderRecord>, now: SystemTime) -> Option<SystemTime> {
-    record?.fallback_at.filter(|until| is_ahead(*until, now))
+/// Until when the issuer at the place `issuer` is not asked for the name: those behind the first have a back-off of their own, whatever keeps
+/// the first from judging it.
+pub(super) fn fallback_until(
+    record: Option<&OrderRecord>,
+    issuer: usize,
+    now: SystemTime,
+) -> Option<SystemTime> {
+    record.filter(|_| issuer > 0)?.fallback_at.filter(|until| is_ahead(*until, now))
 }
 
 /// How long a name waits whose orders fail for nothing that counts against it: as after so many failures, up to [`MOST_UNJUDGED`]. Those of
@@ -329,7 +334,7 @@ mod tests {
         let (mut at, mut tries) = (now(), 0);
         while at < now() + DAY {
             let until = at + Duration::from_mins(10);
-            if fallback_until(Some(&record), at).is_none() {
+            if fallback_until(Some(&record), 1, at).is_none() {
                 record = after(&record, &failure(OrderFault::Fallback(until)), at);
                 assert!(record.retry_at.unwrap() <= until, "the first is asked as soon as it may be");
                 tries += 1;
@@ -338,7 +343,8 @@ mod tests {
         }
         assert!((4..=5).contains(&tries), "{tries} orders in a day");
         assert_eq!((record.failures, record.failures_of_any()), (0, tries), "it spends as a name that fails");
-        assert_eq!(fallback_until(Some(&record.without_failures()), at), None);
+        assert_eq!(fallback_until(Some(&record), 0, record.fallback_at.unwrap() - HOUR), None, "the first");
+        assert_eq!(fallback_until(Some(&record.without_failures()), 1, at), None);
     }
 
     #[test]

@@ -363,11 +363,9 @@ impl CertificatesInner {
         let most = self.config.failures_per_hour;
         let failed = record.and_then(|record| failure::failed_enough_until(&record.failed_at, most, now));
         // None as soon as one of them is not paused.
-        let fallback = failure::fallback_until(record, now);
-        let paused = self.issuers.iter().enumerate().map(|(index, issuer)| {
-            let until = fallback.filter(|_| index > 0);
-            issuer.paused_until().max(until)
-        });
+        let issuers = self.issuers.iter().enumerate();
+        let paused = issuers
+            .map(|(index, issuer)| issuer.paused_until().max(failure::fallback_until(record, index, now)));
         let paused = paused.min().flatten();
         let dates = [recorded, failed, self.unrecorded.get(name), paused].into_iter().flatten();
         let latest = dates.filter(|until| failure::is_ahead(*until, now)).max();

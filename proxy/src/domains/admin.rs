@@ -211,8 +211,7 @@ pub fn decide(
             let is_waived = *proof == Proof::Waived || is_served;
             let required = if is_waived { RequiredProof::None } else { rules.required };
             let status = status_of(entry, &new, required);
-            let was_unproven = entry.is_some_and(|entry| entry.is_unproven);
-            let is_unproven = status == DomainStatus::Suspended && was_unproven && !is_waived;
+            let is_unproven = !is_waived && entry.is_some_and(|entry| entry::stays_unproven(entry, status));
             let new = DomainRecord { status, is_unproven, ..new };
             servable::check_provable(&new, required)?;
             let warnings = with_standing(warnings, &new);

@@ -3,14 +3,13 @@
 
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-
 use super::{
     admin::{
         self, ChangeCause, Decision, Others, Overlap, OwnerChange, Refusal, Request, Rules, Sources,
         Standing, Wanted,
     },
     entry_count::{CountError, Counting},
+    search_in_turn,
 };
 use crate::{
     clock,
@@ -271,9 +270,7 @@ async fn overlap(
                 }
                 Search::No | Search::NotYet => return Ok(Overlap::Nothing),
             };
-            // Programs may ask for many at once; of the machine they get one thread, which is none of the runtime's.
-            let _turn = SEARCHES.acquire().await;
-            let found = tokio::task::spawn_blocking(search).await;
+            let found = search_in_turn(search).await;
             let is_covered = found.map_err(|ended| StoreError::Unavailable(ended.into()))?;
             return Ok(if is_covered { Overlap::OverNames } else { Overlap::Nothing });
         }
@@ -302,7 +299,6 @@ fn audited(by: &str, pattern: &Pattern, decision: &Decision, at: Micros) -> Audi
 /// Who changes entries by what was found out about their names.
 const BY_CHECKS: &str = "verification";
 const MAX_TRIES: usize = 8;
-static SEARCHES: Semaphore = Semaphore::const_new(1);
 
 #[cfg(test)]
 pub(super) mod tests {
@@ -507,6 +503,7 @@ pub(super) mod tests {
         let operator = by(admin::Authority::Operator);
         administer(&store, &asked(operator), TABLE, &lenient(), &Unknown).await.unwrap();
     }
+
     #[tokio::test]
     async fn a_name_that_the_own_wildcard_serves_is_not_taken_down_by_an_entry_of_its_own() {
         use DomainStatus::{Active, Failing, Pending};

@@ -56,7 +56,7 @@ impl<'a> Counting<'_> {
         }
         if let Some((tenant, _)) = more {
             // Outside of the turn: counting takes a second, in which others' entries change.
-            have_counted(store, tenant).await?;
+            known_count(store, tenant).await?;
         }
         let turn = TURNS.acquire().await.ok();
         let mut changes: Vec<_> = fewer.map(|tenant| CountChange::Fewer { tenant }).into_iter().collect();
@@ -72,9 +72,7 @@ impl<'a> Counting<'_> {
     /// entries of the tenant; of entries nothing is written.
     pub(super) async fn preview(self, store: &Store, owners: OwnerChange<'_>) -> Result<(), CountError> {
         let (_, Some((tenant, limit))) = self.counted(owners) else { return Ok(()) };
-        have_counted(store, tenant).await?;
-        let entries = find_entry_count(store, tenant).await?.entries.ok_or(StoreError::Conflict)?;
-        Ok(refuse_beyond(tenant, entries, limit)?)
+        Ok(refuse_beyond(tenant, known_count(store, tenant).await?, limit)?)
     }
 
     /// Whose count follows a change: who has one fewer, and who has one more, of how many at most.
@@ -121,17 +119,21 @@ pub async fn count(store: &Store, tenant: &str) -> Result<CountReport, StoreErro
     Err(StoreError::Conflict)
 }
 
-/// Counts the entries of `tenant` unless somebody has.
-async fn have_counted(store: &Store, tenant: &str) -> Result<(), StoreError> {
-    if find_entry_count(store, tenant).await?.entries.is_some() {
-        return Ok(());
+/// How many entries `tenant` has, counted unless somebody has.
+async fn known_count(store: &Store, tenant: &str) -> Result<u64, StoreError> {
+    if let Some(entries) = find_entry_count(store, tenant).await?.entries {
+        return Ok(entries);
     }
     // The rows of an import ask at once: one counts, and the others find the count.
     let _turn = COUNTS.acquire().await;
     for _ in 0..MOST_ROUNDS {
         let seen = find_entry_count(store, tenant).await?;
-        if seen.entries.is_some() || Counted::after(store, tenant, seen).await?.keep(store, tenant).await? {
-            return Ok(());
+        if let Some(entries) = seen.entries {
+            return Ok(entries);
+        }
+        let counted = Counted::after(store, tenant, seen).await?;
+        if counted.keep(store, tenant).await? {
+            return Ok(counted.entries);
         }
     }
     Err(StoreError::Conflict)

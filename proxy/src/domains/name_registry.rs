@@ -169,8 +169,8 @@ impl NameRegistry {
         }
         let mut snapshot = Snapshot::clone(&self.snapshot.load());
         // What a look-up has found by now is the table's.
-        let lacking = records.iter().filter(|record| !self.snapshot.load().holds(&record.pattern));
-        let lacking: Vec<_> = lacking.cloned().collect();
+        let lacking: Vec<_> =
+            records.iter().filter(|record| !snapshot.holds(&record.pattern)).cloned().collect();
         state.take_over(&mut snapshot, &lacking);
         state.restored.extend(lacking.into_iter().map(|record| record.pattern));
         self.snapshot.store(Arc::new(snapshot));
@@ -215,11 +215,11 @@ impl NameRegistry {
     /// Ends a full reading of the table that began at `began`, and whose entries were taken over: what it has not seen is gone.
     pub(super) fn end_reading(&self, seen: &SeenPatterns, began: Micros) {
         let mut state = self.lock();
-        let mut snapshot =
-            state.loading.take().unwrap_or_else(|| state.without_restored(&self.snapshot.load()));
+        let former = self.snapshot.load();
+        let mut snapshot = state.loading.take().unwrap_or_else(|| state.without_restored(&former));
         let mut gone = snapshot.retain_seen(seen, began.less(INDEX_LAG));
         let restored = std::mem::take(&mut state.restored);
-        gone.extend(restored.iter().filter_map(|pattern| self.snapshot.load().counterpart(pattern)));
+        gone.extend(restored.iter().filter_map(|pattern| former.counterpart(pattern)));
         gone.extend(restored);
         gone.extend(state.leaving.extract_if(|_, left| *left < began).map(|(gone, _)| gone));
         for pattern in &gone {

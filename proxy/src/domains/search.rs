@@ -4,6 +4,11 @@
 
 use std::collections::BinaryHeap;
 
+use tokio::{
+    sync::Semaphore,
+    task::{JoinError, spawn_blocking},
+};
+
 use super::{Domains, ListingProgress, snapshot::Snapshot};
 use crate::{name::Pattern, store::domain_table::DomainStatus};
 
@@ -31,6 +36,17 @@ impl Domains {
         is_held.then(|| sought.find(&self.inner.registry.snapshot(), behind, most))
     }
 }
+
+/// Runs `search`, which looks at each entry, on a thread that others do not wait for: programs may ask for many searches at once, and of the
+/// machine they get one thread.
+pub(crate) async fn search_in_turn<T: Send + 'static>(
+    search: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JoinError> {
+    let _turn = SEARCHES.acquire().await;
+    spawn_blocking(search).await
+}
+
+static SEARCHES: Semaphore = Semaphore::const_new(1);
 
 impl Sought {
     /// The first `most` behind `behind` of those in `snapshot`, in order; others may be among them that the settings list. It looks at each

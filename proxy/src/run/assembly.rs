@@ -246,14 +246,13 @@ impl Assembly<'_> {
             probe::DomainsTableUse::Unused
         };
         let tickets = TicketKeys::new(*config.tls.ticket_key_period, &telemetry.registry)?;
-        let (reached, seen, _, session_tickets) = tokio::join!(
+        let (reached, _, session_tickets) = tokio::join!(
             probe::reach(&store, needed),
-            local_copy::look(&config.store, &store, needed),
             domains.settled(NAMES_PATIENCE),
             // Boxed: the future of an SDK call is large.
             Box::pin(SessionTickets::start(&config.tls, &store, tickets.clone()))
         );
-        reached?;
+        let seen = reached?;
         let socket = early.map_or_else(|| self.settle(handed), Ok)?;
         let certificates = Certificates::start(config, &store, &domains, control, &telemetry.registry)?;
         control.spawn(session_tickets.follow());

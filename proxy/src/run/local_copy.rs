@@ -32,7 +32,7 @@ use crate::{
         Store,
         instant::Micros,
         local_copy::{self, CopyContents, LocalCopy, LocalCopyError, ReadCopy},
-        probe,
+        probe::{self, TablesSeen},
     },
     telemetry::{
         admit_line,
@@ -93,21 +93,6 @@ pub(super) async fn start(
     keeper.decide(seen).await;
     let (ending, told) = watch::channel(false);
     Ok(Some(CopyTask { task: control.spawn(keeper.run(told)), ending }))
-}
-
-/// Whether the tables answer now; they are not asked where no copy is kept that would be wanted if they did not.
-pub(super) async fn look(config: &StoreConfig, store: &Store, domains: probe::DomainsTableUse) -> TablesSeen {
-    let is_answered = config.local_copy.is_none() || probe::answers(store, domains).await;
-    if is_answered { TablesSeen::Answering } else { TablesSeen::Silent }
-}
-
-/// What was seen of the tables.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TablesSeen {
-    /// One of them does not answer.
-    Silent,
-    /// They answer.
-    Answering,
 }
 
 /// What becomes of the copy in this process.
@@ -181,8 +166,8 @@ impl CopyKeeper {
                 _ = ticks.tick() => false,
             };
             if self.usage != CopyUse::Unneeded && !is_ending {
-                let is_answered = probe::answers(&self.store, self.domains.table_use()).await;
-                self.decide(if is_answered { TablesSeen::Answering } else { TablesSeen::Silent }).await;
+                let seen = probe::look(&self.store, self.domains.table_use()).await;
+                self.decide(seen).await;
             }
             if is_ending || self.due_at <= clock::now() {
                 self.write().await;

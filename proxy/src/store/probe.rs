@@ -9,40 +9,51 @@ use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 
 use super::{Store, StoreError, tables::TablesError};
 
-/// Reads from each table in the way that serving does; `domains` says whether that table is one of them.
-pub async fn reach(store: &Store, domains: DomainsTableUse) -> Result<(), TablesError> {
-    let names = store.tables();
-    let certificates = probe(store, &names.certificates, &["PrimaryKey"]);
-    let state = probe(store, &names.state, &["pk", "sk"]);
-    let domains = async {
-        match domains {
-            DomainsTableUse::Needed => probe(store, &names.domains, &["domain"]).await,
-            DomainsTableUse::Unused => Ok(()),
-        }
-    };
+/// What was seen of the tables by which names are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TablesSeen {
+    /// One of them does not answer.
+    Silent,
+    /// They answer.
+    Answering,
+}
+
+/// Reads from each table in the way that serving does, and says what was seen of those by which names are served; `domains` says whether that table
+/// is one of them.
+pub async fn reach(store: &Store, domains: DomainsTableUse) -> Result<TablesSeen, TablesError> {
+    let state = probe(store, &store.tables().state, &["pk", "sk"]);
     // All are asked at once, and reported in this order.
-    let (certificates, domains, state, keys) =
-        tokio::join!(certificates, domains, state, Box::pin(seal(store)));
-    let keys = match keys {
-        Ok(()) | Err(StoreError::Unavailable(_)) => Ok(()),
+    let ([certificates, domains], state, keys) =
+        tokio::join!(probe_serving(store, domains), state, Box::pin(seal(store)));
+    let seen = [certificates?, domains?];
+    state?;
+    match keys {
+        Ok(()) | Err(StoreError::Unavailable(_)) => Ok(TablesSeen::of(seen)),
         Err(error) => Err(TablesError::Keys(error)),
-    };
-    certificates.and(domains).and(state).and(keys)
+    }
 }
 
 /// Whether the tables by which names are served answer, whatever they say; `domains` says whether that table is one of them.
-pub async fn answers(store: &Store, domains: DomainsTableUse) -> bool {
+pub async fn look(store: &Store, domains: DomainsTableUse) -> TablesSeen {
+    TablesSeen::of(probe_serving(store, domains).await.map(|seen| seen.unwrap_or(TablesSeen::Answering)))
+}
+
+impl TablesSeen {
+    fn of(each: [Self; 2]) -> Self {
+        if each.contains(&Self::Silent) { Self::Silent } else { Self::Answering }
+    }
+}
+
+/// The tables by which names are served: that of certificates, and that of domains.
+async fn probe_serving(store: &Store, domains: DomainsTableUse) -> [Result<TablesSeen, TablesError>; 2] {
     let names = store.tables();
-    let certificates = ask(store, &names.certificates, &["PrimaryKey"]);
     let domains = async {
         match domains {
-            DomainsTableUse::Needed => ask(store, &names.domains, &["domain"]).await,
-            DomainsTableUse::Unused => Ok(()),
+            DomainsTableUse::Needed => probe(store, &names.domains, &["domain"]).await,
+            DomainsTableUse::Unused => Ok(TablesSeen::Answering),
         }
     };
-    let (certificates, domains) = tokio::join!(certificates, domains);
-    let is_silent = |asked| matches!(asked, Err(StoreError::Unavailable(_) | StoreError::NoCredentials));
-    ![certificates, domains].into_iter().any(is_silent)
+    tokio::join!(probe(store, &names.certificates, &["PrimaryKey"]), domains).into()
 }
 
 /// Encrypts a secret as the settings say, and decrypts it.
@@ -62,11 +73,12 @@ pub enum DomainsTableUse {
 }
 
 /// Asks for an item that nobody has.
-async fn probe(store: &Store, table: &str, key: &[&str]) -> Result<(), TablesError> {
+async fn probe(store: &Store, table: &str, key: &[&str]) -> Result<TablesSeen, TablesError> {
     let table = table.to_owned();
     match ask(store, &table, key).await {
+        Ok(()) => Ok(TablesSeen::Answering),
         // Credentials may come late, as does the network.
-        Ok(()) | Err(StoreError::Unavailable(_) | StoreError::NoCredentials) => Ok(()),
+        Err(StoreError::Unavailable(_) | StoreError::NoCredentials) => Ok(TablesSeen::Silent),
         Err(StoreError::NoTable(_)) => Err(TablesError::Absent { table }),
         Err(source) => Err(TablesError::Store { table, source }),
     }
@@ -99,7 +111,7 @@ mod tests {
         let absent = said(reach(&store, DomainsTableUse::Needed).await.unwrap_err());
         assert!(absent.contains("`: not there; make it: `gatehouse tables create`"), "{absent}");
         tables::create(&store).await.unwrap();
-        reach(&store, DomainsTableUse::Needed).await.unwrap();
+        assert_eq!(reach(&store, DomainsTableUse::Needed).await.unwrap(), TablesSeen::Answering);
 
         config.domains_table = "elsewhere".into();
         let store = Store::on(engine.clone(), &config);
@@ -115,9 +127,10 @@ mod tests {
         let down = Faults::new(FaultPlan::default());
         down.set_outage(true);
         let silent = Store::on_faulty(engine, &config, down);
-        reach(&silent, DomainsTableUse::Needed).await.unwrap();
+        assert_eq!(reach(&silent, DomainsTableUse::Needed).await.unwrap(), TablesSeen::Silent);
         for domains in [DomainsTableUse::Needed, DomainsTableUse::Unused] {
-            assert!(answers(&store, domains).await && !answers(&silent, domains).await, "{domains:?}");
+            let seen = [look(&store, domains).await, look(&silent, domains).await];
+            assert_eq!(seen, [TablesSeen::Answering, TablesSeen::Silent], "{domains:?}");
         }
     }
 }

@@ -173,7 +173,7 @@ impl Connections {
 
     /// Whether memory is too short for so many connections of this source: who has one is never refused so.
     fn sheds_crowd(&self, place: &ConnectionPermit) -> bool {
-        if self.0.shedding.load(Ordering::Relaxed) == Shedding::None as u8 {
+        if !self.is_memory_short() {
             return false;
         }
         let of_clients = self.open().saturating_sub(self.0.shared.load(Ordering::Relaxed));
@@ -188,11 +188,14 @@ impl Connections {
         let total = self.0.cleartext.fetch_add(1, Ordering::Relaxed);
         let of_source = self.0.cleartext_sources.add(permit.0.slot);
         let is_crowd = permit.0.clients == Clients::One && of_source >= CLEARTEXT_OF_SOURCE_WHILE_SHORT;
-        let is_short = self.0.shedding.load(Ordering::Relaxed) != Shedding::None as u8;
         // Who has no other may be a load balancer that asks for health, or a CA that validates a name.
-        let most = if of_source == 0 { CLEARTEXT_WHILE_SHORT * 4 } else { CLEARTEXT_WHILE_SHORT };
-        let is_refused = is_short && (is_crowd || total >= most);
+        let most = if of_source == 0 { CLEARTEXT_WITH_SINGLES_WHILE_SHORT } else { CLEARTEXT_WHILE_SHORT };
+        let is_refused = self.is_memory_short() && (is_crowd || total >= most);
         (!is_refused).then_some(permit)
+    }
+
+    fn is_memory_short(&self) -> bool {
+        self.0.shedding.load(Ordering::Relaxed) != Shedding::None as u8
     }
 
     /// How many are open.
@@ -250,12 +253,24 @@ impl Drop for CleartextPermit {
 /// Connections to cleartext ports that there may be while memory is short, before sources that have another are refused: their memory is then
 /// some ten MiB, however many sources have them.
 const CLEARTEXT_WHILE_SHORT: usize = 1_000;
+/// The same before those are refused that have no other.
+const CLEARTEXT_WITH_SINGLES_WHILE_SHORT: usize = 4_000;
 /// As many of one source as the checkers of a load balancer behind one address.
 const CLEARTEXT_OF_SOURCE_WHILE_SHORT: usize = 16;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Hosts of which none has a connection, nor shares a count with one that has: of many some would.
+    fn fresh(connections: &Connections) -> impl Iterator<Item = u32> {
+        let sources = &connections.0.sources;
+        (1..).filter(|host| sources.get(sources.slot(&network(address(*host)))) == 0)
+    }
+
+    fn address(host: u32) -> IpAddr {
+        std::net::Ipv4Addr::from_bits(host).into()
+    }
 
     #[test]
     fn who_has_more_than_others_is_refused_first_when_memory_is_short() {
@@ -303,17 +318,19 @@ mod tests {
         let connections = Connections::new(100_000, 2_000);
         let mut held = Vec::new();
         let mut take = |host: u32| {
-            let place = connections.admit(std::net::Ipv4Addr::from_bits(host).into()).ok().unwrap();
+            let place = connections.admit(address(host)).ok().unwrap();
             let permit = connections.admit_to_cleartext(&place)?;
             held.push((place, permit));
             Some(())
         };
         connections.shed(Shedding::All);
-        let taken = |hosts: std::ops::Range<u32>, each: u32, take: &mut dyn FnMut(u32) -> Option<()>| {
-            hosts.flat_map(|host| (0..each).map(move |_| host)).filter_map(take).count()
+        let mut taken = |hosts: &mut dyn Iterator<Item = u32>, each: u32| {
+            hosts.flat_map(|host| (0..each).map(move |_| host)).filter_map(&mut take).count()
         };
-        assert_eq!(taken(0..200, 10, &mut take), CLEARTEXT_WHILE_SHORT + 100, "one each of those behind it");
-        assert_eq!(taken(1_000..20_000, 2, &mut take), CLEARTEXT_WHILE_SHORT * 3 - 100);
+        let of_hosts = taken(&mut fresh(&connections).take(200), 10);
+        assert_eq!(of_hosts, CLEARTEXT_WHILE_SHORT + 100, "one each of those behind it");
+        let singles = CLEARTEXT_WITH_SINGLES_WHILE_SHORT - CLEARTEXT_WHILE_SHORT;
+        assert_eq!(taken(&mut fresh(&connections).take(19_000), 2), singles - 100);
         connections.shed(Shedding::None);
         assert!(take(1).is_some());
     }
@@ -321,9 +338,10 @@ mod tests {
     #[test]
     fn who_has_one_connection_is_no_crowd_however_few_the_others_have() {
         let connections = Connections::new(1_000, 1_000);
-        let admit = |host| connections.admit([192, 0, 2, host].into()).ok().unwrap();
-        let singles: Vec<_> = (10..110).map(admit).collect();
-        let crowd: Vec<_> = (0..9).map(|_| admit(1)).collect();
+        let admit = |host| connections.admit(address(host)).ok().unwrap();
+        let singles: Vec<_> = fresh(&connections).map(admit).take(100).collect();
+        let host = fresh(&connections).next().unwrap();
+        let crowd: Vec<_> = (0..9).map(|_| admit(host)).collect();
         let proxies: Vec<_> = (0..250)
             .map(|host| connections.admit_from_balancer([198, 51, 100, host].into()).ok().unwrap())
             .collect();

@@ -261,10 +261,9 @@ async fn spend(
     limits: &[Limit],
     now: SystemTime,
 ) -> Result<Option<(Limit, SystemTime)>, StoreError> {
-    if let Some(known) =
-        limits.iter().find_map(|limit| Some((limit.clone(), spent_until(spent, limit, now)?)))
-    {
-        return Ok(Some(known));
+    let known = limits.iter().find_map(|limit| Some((limit, spent_until(spent, limit, now)?)));
+    if let Some((limit, until)) = known {
+        return Ok(Some((limit.clone(), until)));
     }
     for (n, limit) in limits.iter().enumerate() {
         if let Spend::Until(until) = limit.budget().spend(store, 1, now).await? {

@@ -49,8 +49,7 @@ impl Run<'_> {
             return Ok(());
         };
         let (now, is_paid) = (clock::wall(), self.charge.paid() == Some(issuer));
-        let fallback = failure::fallback_until(self.stored_certificates.record.as_ref(), now);
-        if let Some(until) = fallback.filter(|_| issuer > 0) {
+        if let Some(until) = failure::fallback_until(self.stored_certificates.record.as_ref(), issuer, now) {
             self.seen.pass_over(until);
             return Ok(());
         }

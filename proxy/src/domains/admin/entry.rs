@@ -66,16 +66,20 @@ pub(in crate::domains) fn removed(old: &DomainRecord, now: Micros) -> DomainReco
     DomainRecord { expires_at, ..new }
 }
 
-/// The entry with another status. One that waits while it is suspended is known by it.
+/// The entry with another status.
 pub(in crate::domains) fn with_status(old: &DomainRecord, status: DomainStatus, now: Micros) -> DomainRecord {
+    DomainRecord { status, is_unproven: stays_unproven(old, status), ..changed_by(old, now) }
+}
+
+/// Whether the entry goes on waiting for its proof while it is suspended, and is known by it.
+pub(super) fn stays_unproven(old: &DomainRecord, status: DomainStatus) -> bool {
     let waits = match old.status {
         DomainStatus::Pending => true,
         DomainStatus::Suspended => old.is_unproven,
         // Whoever has it served has it proven, also a program that leaves the mark there.
         DomainStatus::Active | DomainStatus::Failing | DomainStatus::Removed => false,
     };
-    let is_unproven = status == DomainStatus::Suspended && waits;
-    DomainRecord { status, is_unproven, ..changed_by(old, now) }
+    status == DomainStatus::Suspended && waits
 }
 
 /// The entry as a change at `now` leaves it, before anything else is changed.

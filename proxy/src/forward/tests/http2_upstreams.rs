@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{tls::tls_upstream, *};
 
 type AnyBody = UnsyncBoxBody<Bytes, io::Error>;
+type Answering = Pin<Box<dyn Future<Output = Response<AnyBody>>>>;
 
 /// A body whose messages come one at a time.
 pub(super) struct Messages(pub(super) mpsc::Receiver<io::Result<Bytes>>);
@@ -421,21 +422,30 @@ fn a_client_that_does_not_read_stops_its_own_response_alone() {
     });
 }
 
+/// How an upstream answers that takes one request at once on a connection: `/wait` once it is released, all else at once.
+pub(super) fn one_at_a_time()
+-> (server::Builder<Local>, watch::Sender<bool>, impl Fn(Request<Incoming>) -> Answering + Clone) {
+    let mut builder = server::Builder::new(Local);
+    builder.max_concurrent_streams(1);
+    let (release, released) = watch::channel(false);
+    let answer = move |request: Request<Incoming>| {
+        let mut released = released.clone();
+        let answered = async move {
+            assert_eq!(request.method(), "GET");
+            if request.uri().path() == "/wait" {
+                released.wait_for(|released| *released).await.unwrap();
+            }
+            Response::new(whole("ok"))
+        };
+        Box::pin(answered) as Answering
+    };
+    (builder, release, answer)
+}
+
 #[test]
 fn more_requests_than_a_connection_takes_get_another() {
     on_both(&over_http2(), async |edge| {
-        let mut builder = server::Builder::new(Local);
-        builder.max_concurrent_streams(1);
-        let (release, released) = watch::channel(false);
-        let answer = move |request: Request<Incoming>| {
-            let mut released = released.clone();
-            async move {
-                if request.uri().path() == "/wait" {
-                    released.wait_for(|released| *released).await.unwrap();
-                }
-                Response::new(whole("ok"))
-            }
-        };
+        let (builder, release, answer) = one_at_a_time();
         let (mut waiting, mut other) = (edge.client().await, edge.client().await);
         // The first response comes behind the settings: from then on it is known how many requests there may be.
         let serving = async { serve_over(edge.accept().await, &builder, answer.clone()) };

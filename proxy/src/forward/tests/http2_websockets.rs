@@ -6,9 +6,9 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::mpsc;
 
 use super::{
-    http2_upstreams::{Serving, over_http2, serve_over, whole},
+    http2_upstreams::{Serving, one_at_a_time, over_http2, serve_over, whole},
     tls::tls_upstream,
-    tunnels::asked,
+    tunnels::{asked, talk_until_ended},
     *,
 };
 use crate::telemetry::{Kept, Lines};
@@ -287,12 +287,7 @@ fn a_websocket_that_passes_nothing_or_whose_instance_ends_is_closed() {
     on_both(&setting, async |edge| {
         let (mut client, mut upstream, _serving) = switched(&edge).await;
         edge.phase.send_replace(Phase::Leaving);
-        let talking = async {
-            while client.write_all(b"x").await.is_ok() && client.try_read(&mut [0]).is_err() {
-                few_turns().await;
-            }
-        };
-        let _ = tokio::join!(talking, rest(&mut upstream));
+        talk_until_ended(&mut client, &mut upstream).await;
         edge.counted(RequestOutcome::Forward, 1).await;
     });
 }
@@ -397,19 +392,7 @@ fn endpoints_of_http_1_1_get_websockets_until_it_is_known_of_others() {
 #[test]
 fn of_servers_at_one_address_that_differ_the_one_that_takes_it_gets_it() {
     on_both(&over_http2(), async |edge| {
-        let mut builder = server::Builder::new(Local);
-        builder.max_concurrent_streams(1);
-        let (release, released) = watch::channel(false);
-        let answer = move |request: Request<Incoming>| {
-            let mut released = released.clone();
-            async move {
-                assert_eq!(request.method(), "GET");
-                if request.uri().path() == "/wait" {
-                    released.wait_for(|released| *released).await.unwrap();
-                }
-                Response::new(whole("ok"))
-            }
-        };
+        let (builder, release, answer) = one_at_a_time();
         let (mut waiting, mut client) = (edge.client().await, edge.client().await);
         say(&mut client, GET).await;
         let _declines = serve_over(edge.accept().await, &builder, answer);

@@ -137,6 +137,16 @@ fn a_tunnel_without_traffic_ends() {
     });
 }
 
+/// Has `client` talk until the tunnel has ended, of which `upstream` is the other side.
+pub(super) async fn talk_until_ended(client: &mut TcpStream, upstream: &mut (impl AsyncRead + Unpin)) {
+    let talking = async {
+        while client.write_all(b"x").await.is_ok() && client.try_read(&mut [0]).is_err() {
+            few_turns().await;
+        }
+    };
+    let _ = tokio::join!(talking, rest(upstream));
+}
+
 #[test]
 fn an_instance_that_ends_closes_its_tunnels() {
     let tunnel_idle = config::Span::secs(1);
@@ -146,12 +156,7 @@ fn an_instance_that_ends_closes_its_tunnels() {
         let (mut client, mut upstream) = switched(&edge).await;
         edge.phase.send_replace(Phase::Leaving);
         // Traffic does not keep it open.
-        let talking = async {
-            while client.write_all(b"x").await.is_ok() && client.try_read(&mut [0]).is_err() {
-                few_turns().await;
-            }
-        };
-        let _ = tokio::join!(talking, rest(&mut upstream));
+        talk_until_ended(&mut client, &mut upstream).await;
         edge.counted(RequestOutcome::Forward, 1).await;
     });
 }

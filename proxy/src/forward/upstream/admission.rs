@@ -83,8 +83,9 @@ impl<T: Transport> Upstreams<T> {
         let of_client = self.settings.breakers.begin_wait(client);
         let destinations =
             full.into_iter().filter_map(|index| Some((index, &candidates.get(index)?.destination)));
-        let mut waits: Vec<(usize, &Rc<Destination>, SlotWaiter)> =
-            destinations.filter_map(|(index, one)| Some((index, one, one.wait(of_client.before)?))).collect();
+        let mut waits: Vec<(usize, &Rc<Destination>, SlotWaiter)> = destinations
+            .filter_map(|(index, one)| Some((index, one, one.wait(of_client.before())?)))
+            .collect();
         if waits.is_empty() {
             self.metrics.pending.bump(PendingEnd::QueueFull);
             return Err(NoPermit::Endpoint);

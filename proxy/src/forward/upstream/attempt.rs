@@ -15,6 +15,7 @@ use super::{
     permits::UpstreamPermit,
     pooled::{PooledConnection, UpstreamTunnel},
     request_writer::WEBSOCKET,
+    slots::Slot,
 };
 use crate::{
     clock::now,
@@ -125,19 +126,19 @@ impl<T: Transport> Upstreams<T> {
         let slot = self.connection_slot(destination).await?;
         let client = request.client_of_connection(&destination.endpoint).cloned();
         let connecting = self.connector.http1(destination, client);
-        let mut connection = self.connected(attempts, connecting).await?;
-        connection.hold(slot);
-        self.metrics.connections.bump(origin);
-        self.begin_http1(connection, destination, request).await
+        let connection = self.connected(attempts, connecting).await?;
+        self.begin_http1((connection, slot, origin), destination, request).await
     }
 
-    /// Sends `request` as the first one over `connection`.
+    /// Sends `request` as the first one over a connection, which holds its slot and is counted as its origin.
     async fn begin_http1(
         &self,
-        mut connection: Box<Connection>,
+        (mut connection, slot, origin): (Box<Connection>, Option<Slot>, ConnectionOrigin),
         destination: &Destination,
         request: &mut RequestWriter,
     ) -> Result<Answered, UpstreamFailure> {
+        connection.hold(slot);
+        self.metrics.connections.bump(origin);
         request.address(&destination.endpoint);
         let head = connection.exchange(request, *self.settings.limits.response_timeout).await?;
         Ok(Answered::Http1(head, connection))
@@ -215,10 +216,8 @@ impl<T: Transport> Upstreams<T> {
         // Connections of HTTP/1.1 alone are bounded, and this may become one.
         let slot = self.connection_slot(destination).await?;
         match self.connected(attempts, self.connect_auto(destination, request, origin)).await? {
-            Opened::Http1(mut connection) => {
-                connection.hold(slot);
-                self.metrics.connections.bump(origin);
-                self.begin_http1(connection, destination, request).await
+            Opened::Http1(connection) => {
+                self.begin_http1((connection, slot, origin), destination, request).await
             }
             Opened::Http2(stream, origin) => {
                 drop(slot);

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use super::slots::Slots;
 use crate::{
     config::UpstreamConfig,
-    keyed_counts::{CountSlot, KeyedCounts, network},
+    keyed_counts::{HeldCount, KeyedCounts, network},
     target::{Endpoint, EndpointAddress, EndpointLimits, UpstreamProtocol},
 };
 
@@ -37,20 +37,6 @@ pub(super) struct CircuitBreaker {
     pub(super) requests: Arc<Slots>,
     /// Over HTTP/1.1, if they are bounded. There are never fewer than requests, so that only unused ones are waited for.
     pub(super) connections: Option<Arc<Slots>>,
-}
-
-/// A request that waits; dropping it ends that.
-pub(super) struct WaitingClient<'a> {
-    counts: &'a KeyedCounts,
-    slot: CountSlot,
-    /// How many of its client waited before.
-    pub(super) before: usize,
-}
-
-impl Drop for WaitingClient<'_> {
-    fn drop(&mut self) {
-        self.counts.remove(self.slot);
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -87,10 +73,8 @@ impl CircuitBreakers {
     }
 
     /// Counts a request of `client` that is about to wait.
-    pub(super) fn begin_wait(&self, client: IpAddr) -> WaitingClient<'_> {
-        let counts = self.waiting_clients.get_or_init(KeyedCounts::new);
-        let slot = counts.slot(&network(client));
-        WaitingClient { counts, slot, before: counts.add(slot) }
+    pub(super) fn begin_wait(&self, client: IpAddr) -> HeldCount<&KeyedCounts> {
+        HeldCount::of(self.waiting_clients.get_or_init(KeyedCounts::new), &network(client))
     }
 
     /// Has workers close unused connections that others wait for.

@@ -198,23 +198,23 @@ impl OrderRecord {
 /// Writes `record` if what is there is still of the certificate whose serial number was read before, or of none. An order that is open
 /// goes on.
 pub async fn put_record(store: &Store, record: &OrderRecord, before: Option<&str>) -> Result<(), StoreError> {
-    if_held(update(store, record, &WHOLE, Replaced::Of(before)).await).map(drop)
+    if_held(update(store, record, WHOLE, Replaced::Of(before)).await).map(drop)
 }
 
 /// Writes what `record` says of failed orders, whatever the item holds: a record of another certificate, or one whose attributes are
 /// malformed, keeps all else and gets the back-off.
 pub async fn put_failure(store: &Store, record: &OrderRecord) -> Result<(), StoreError> {
-    match update(store, record, &FAILURE_AND_TIMES, Replaced::Of(record.serial.as_deref())).await {
+    match update(store, record, &[OF_FAILURES, TIMES], Replaced::Of(record.serial.as_deref())).await {
         Err(StoreError::Conflict) => {}
         written => return written,
     }
-    match update(store, record, &FAILURE, Replaced::Something).await {
+    match update(store, record, &[OF_FAILURES], Replaced::Something).await {
         Err(StoreError::Conflict) => {}
         written => return written,
     }
     // The table has forgotten it, and of its certificate nothing is to be renewed.
     let alone = OrderRecord { serial: None, not_after: None, renew_at: None, ..record.clone() };
-    update(store, &alone, &FAILURE_AND_TIMES, Replaced::Of(None)).await
+    update(store, &alone, &[OF_FAILURES, TIMES], Replaced::Of(None)).await
 }
 
 /// What an update may change.
@@ -230,13 +230,14 @@ enum Replaced<'a> {
 async fn update(
     store: &Store,
     record: &OrderRecord,
-    attributes: &[&str],
+    attributes: &[&[&str]],
     replaced: Replaced<'_>,
 ) -> Result<(), StoreError> {
     let mut item = record.write();
     // Nothing of it may have a date any more, and yet the table is to forget it.
     item.entry("expires_at".to_owned())
         .or_insert_with(|| AttributeValue::N((epoch_millis(clock::wall() + KEPT) / 1000).to_string()));
+    let attributes = attributes.concat();
     let (set, removed): (Vec<&str>, Vec<&str>) =
         attributes.iter().copied().partition(|attribute| item.contains_key(*attribute));
     let mut text = String::from("SET ");
@@ -315,8 +316,11 @@ pub fn shard(name: &Pattern) -> u8 {
 const SORT: &str = "certificate";
 /// Partitions of the renewals in the index `due`.
 pub const SHARDS: u8 = 8;
-/// What a failed order changes in any record, and in one that is not of a later certificate.
-const FAILURE: [&str; 9] = [
+/// What is of the certificate.
+const OF_CERTIFICATE: &[&str] =
+    &["issuer", "directory", "account", "serial", "not_after", "renew_at", "denied_since"];
+/// What a failed order changes in any record.
+const OF_FAILURES: &[&str] = &[
     "failures",
     "unjudged",
     "fallback_failures",
@@ -327,42 +331,10 @@ const FAILURE: [&str; 9] = [
     "failing_since",
     "stopped_at",
 ];
-const FAILURE_AND_TIMES: [&str; 12] = [
-    "failures",
-    "unjudged",
-    "fallback_failures",
-    "fallback_at",
-    "retry_at",
-    "problem",
-    "failed_at",
-    "failing_since",
-    "stopped_at",
-    "expires_at",
-    "due",
-    "due_at",
-];
+/// What it changes in one that is not of a later certificate, too.
+const TIMES: &[&str] = &["expires_at", "due", "due_at"];
 /// All that is of a record; an item may have an open order beside it.
-const WHOLE: [&str; 19] = [
-    "issuer",
-    "directory",
-    "account",
-    "serial",
-    "not_after",
-    "renew_at",
-    "denied_since",
-    "failures",
-    "unjudged",
-    "fallback_failures",
-    "fallback_at",
-    "retry_at",
-    "problem",
-    "failed_at",
-    "failing_since",
-    "stopped_at",
-    "expires_at",
-    "due",
-    "due_at",
-];
+const WHOLE: &[&[&str]] = &[OF_CERTIFICATE, OF_FAILURES, TIMES];
 /// How many failures a record lists at most.
 pub const FAILED_AT: usize = 20;
 /// How long it is shown that a name's orders have stopped.
@@ -433,7 +405,7 @@ mod tests {
         let stopped = OrderRecord { stopped_at: at, ..full.clone() };
         let written: std::collections::BTreeSet<_> =
             [full, stopped].iter().flat_map(|record| record.write().into_keys()).collect();
-        let put = WHOLE.iter().chain(&["pk", "sk"]).map(|name| (*name).to_owned()).collect();
+        let put = WHOLE.concat().into_iter().chain(["pk", "sk"]).map(str::to_owned).collect();
         assert_eq!(written, put);
     }
 
