@@ -151,41 +151,70 @@ impl Load {
     fn bytes(&self) -> usize {
         weight(1, self.streams.len(), self.held)
     }
+
+    /// Whether nothing of what it holds is read.
+    fn stands_still(&self) -> bool {
+        self.streams.iter().all(|stream| stream.stands_still)
+    }
 }
 
 fn choose(loads: &[Load], excess: usize) -> Vec<Cut> {
     let mut left = excess;
-    let mut take_until_enough = |candidates: Vec<(Cut, usize)>| -> Vec<Cut> {
-        let enough = candidates.into_iter().take_while(|(_, bytes)| {
+    let mut take_until_enough = |mut candidates: Vec<Candidate>| -> Vec<Cut> {
+        let all = candidates.iter().map(|candidate| candidate.bytes).fold(0, usize::saturating_add);
+        if all < left / WORTHWHILE {
+            candidates.retain(|candidate| candidate.stands_still);
+        }
+        let enough = candidates.into_iter().take_while(|candidate| {
             let needed = left > 0;
-            left = left.saturating_sub(*bytes);
+            left = left.saturating_sub(candidate.bytes);
             needed
         });
-        enough.map(|(cut, _)| cut).collect()
+        enough.map(|candidate| candidate.cut).collect()
     };
     let mut cuts = take_until_enough(streams(loads));
     cuts.extend(take_until_enough(connections(loads)));
     cuts
 }
 
+/// What may be ended, and what that frees.
+struct Candidate {
+    cut: Cut,
+    bytes: usize,
+    stands_still: bool,
+}
+
 /// Streams that hold something, in the order they are cut.
-fn streams(loads: &[Load]) -> Vec<(Cut, usize)> {
+fn streams(loads: &[Load]) -> Vec<Candidate> {
     let all = loads.iter().enumerate().flat_map(|(index, load)| {
         let streams = load.streams.iter().enumerate().filter(|(_, stream)| stream.held > 0);
         streams.map(move |(number, stream)| (Cut::Stream(index, number), *stream, load.crowd))
     });
     let mut all: Vec<_> = all.collect();
     all.sort_by_key(|(_, stream, crowd)| Reverse((stream.stands_still, stream.held.saturating_mul(*crowd))));
-    all.into_iter().map(|(cut, stream, _)| (cut, stream.held.saturating_add(STREAM_COST))).collect()
+    let candidate = |(cut, stream, _): (Cut, StreamLoad, usize)| Candidate {
+        cut,
+        bytes: stream.held.saturating_add(STREAM_COST),
+        stands_still: stream.stands_still,
+    };
+    all.into_iter().map(candidate).collect()
 }
 
 /// Connections that hold something, in the order they are cut.
-fn connections(loads: &[Load]) -> Vec<(Cut, usize)> {
+fn connections(loads: &[Load]) -> Vec<Candidate> {
     let mut all: Vec<_> = loads.iter().enumerate().filter(|(_, load)| load.held > 0).collect();
     all.sort_by_key(|(_, load)| Reverse(load.bytes().saturating_mul(load.crowd)));
-    all.into_iter().map(|(index, load)| (Cut::Connection(index), load.bytes())).collect()
+    let candidate = |(index, load): (usize, &Load)| Candidate {
+        cut: Cut::Connection(index),
+        bytes: load.bytes(),
+        stands_still: load.stands_still(),
+    };
+    all.into_iter().map(candidate).collect()
 }
 
+/// Which part of the excess clients that read must hold together to be ended for it: where they hold less, the memory is used by something else,
+/// and ending each answer at once would free none of it.
+const WORTHWHILE: usize = 8;
 /// The smallest amount worth releasing.
 const GIVE_BACK: usize = 2 * 1024 * 1024;
 const GIVE_BACK_PERIOD: Duration = Duration::from_secs(1);
@@ -232,6 +261,18 @@ mod tests {
             [Cut::Connection(1), Cut::Connection(0)],
             "idle ones are left alone"
         );
+    }
+
+    /// Domains, certificates and maps may be what uses it.
+    #[test]
+    fn where_answers_are_not_what_uses_the_memory_those_that_are_read_are_left_alone() {
+        let reads = || load(1, &[(400, false)]);
+        let excess = WORTHWHILE * 4 * reads().bytes();
+        assert_eq!(choose(&[reads()], excess), []);
+        let still = load(1, &[(400, true)]);
+        assert_eq!(choose(&[reads(), still], excess), [Cut::Stream(1, 0), Cut::Connection(1)]);
+        let many: Vec<_> = (0..WORTHWHILE * 8).map(|_| reads()).collect();
+        assert!(!choose(&many, excess).is_empty());
     }
 
     #[test]
